@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+// globals are the flags before the command, which are runc's, and what follows from them.
+type globals struct {
+	stderr   io.Writer
+	log      *slog.Logger
+	logFile  *os.File
+	logJSON  bool
+	root     string
+	dataRoot string
+	rootless bool
+}
+
+func (g *globals) flags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "root", Usage: "directory for the state of containers (default: /run/winbox, rootless $XDG_RUNTIME_DIR/winbox)"},
+		&cli.StringFlag{Name: "log", Usage: "file to write errors and warnings to (default: standard error)"},
+		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "format of the log: text or json"},
+		&cli.BoolFlag{Name: "debug", Usage: "log more"},
+		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "do without root's privileges: true, false or auto"},
+	}
+}
+
+// open reads the global flags and opens the log.
+func (g *globals) open(c *cli.Context) error {
+	switch mode := c.String("rootless"); mode {
+	case "auto", "":
+		g.rootless = os.Geteuid() != 0
+	default:
+		var err error
+		if g.rootless, err = strconv.ParseBool(mode); err != nil {
+			return fmt.Errorf("--rootless: %q is none of true, false and auto", mode)
+		}
+	}
+	var err error
+	if g.root, err = directory(c.String("root"), g.rootless, "XDG_RUNTIME_DIR", filepath.Join(os.TempDir(), "winbox-"+strconv.Itoa(os.Getuid())), "/run/winbox"); err != nil {
+		return fmt.Errorf("--root: %w", err)
+	}
+	home, _ := os.UserHomeDir()
+	if g.dataRoot, err = directory(os.Getenv("WINBOX_DATA"), g.rootless, "XDG_DATA_HOME", filepath.Join(home, ".local/share/winbox"), "/var/lib/winbox"); err != nil {
+		return fmt.Errorf("WINBOX_DATA: %w", err)
+	}
+	var out io.Writer = g.stderr
+	if name := c.String("log"); name != "" {
+		if g.logFile, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644); err != nil {
+			return fmt.Errorf("--log: %w", err)
+		}
+		out = g.logFile
+	}
+	switch format := c.String("log-format"); format {
+	case "text", "":
+	case "json":
+		g.logJSON = true
+	default:
+		return fmt.Errorf("--log-format: %q is neither text nor json", format)
+	}
+	level := slog.LevelWarn
+	if c.Bool("debug") {
+		level = slog.LevelDebug
+	}
+	g.log = newLog(out, g.logJSON, level)
+	return nil
+}
+
+// directory picks where winbox keeps things: what the user says, else the
+// place for root, else one below the directory of the environment variable.
+func directory(given string, rootless bool, variable, fallback, system string) (string, error) {
+	switch {
+	case given != "":
+		return filepath.Abs(given)
+	case !rootless || os.Geteuid() == 0:
+		return system, nil
+	case os.Getenv(variable) != "":
+		return filepath.Join(os.Getenv(variable), "winbox"), nil
+	}
+	return fallback, nil
+}
+
+// newLog writes lines as engines parse them: runc's names of fields and levels.
+func newLog(w io.Writer, asJSON bool, level slog.Level) *slog.Logger {
+	opt := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		switch a.Key {
+		case slog.LevelKey:
+			names := map[slog.Level]string{slog.LevelDebug: "debug", slog.LevelInfo: "info", slog.LevelWarn: "warning", slog.LevelError: "error"}
+			return slog.String("level", names[a.Value.Any().(slog.Level)])
+		case slog.TimeKey:
+			return slog.String("time", a.Value.Time().UTC().Format(time.RFC3339))
+		}
+		return a
+	}}
+	if asJSON {
+		return slog.New(slog.NewJSONHandler(w, opt))
+	}
+	return slog.New(slog.NewTextHandler(w, opt))
+}
+
+// fail reports an error that ends a command: to the log, and always to
+// standard error, where engines look as well.
+func (g *globals) fail(err error) {
+	if g.log == nil {
+		fmt.Fprintln(g.stderr, "winbox: "+err.Error())
+		return
+	}
+	if g.logFile != nil || g.logJSON {
+		g.log.Log(context.Background(), slog.LevelError, err.Error())
+	}
+	if g.logFile != nil || !g.logJSON {
+		fmt.Fprintln(g.stderr, "winbox: "+err.Error())
+	}
+}
+
+func (g *globals) close() {
+	if g.logFile != nil {
+		g.logFile.Close()
+	}
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"winbox/sandbox"
+)
+
+func runCommand(g *globals) *cli.Command {
+	return &cli.Command{
+		Name:      "run",
+		Usage:     "make a container, run its program and remove the container",
+		ArgsUsage: "ID",
+		Flags: append(createFlags(),
+			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "return when the program runs"},
+			&cli.BoolFlag{Name: "keep", Usage: "do not remove the container when its program has ended"},
+		),
+		Action: func(c *cli.Context) error {
+			opt, err := g.bundleOptions(c)
+			if err != nil {
+				return err
+			}
+			if c.Bool("print-program") {
+				opt.Start = true
+				return printProgram(c, opt)
+			}
+			if c.Bool("detach") {
+				opt.Start = true
+				if _, err := sandbox.Create(opt); err != nil {
+					return fmt.Errorf("run failed: %w", err)
+				}
+				return nil
+			}
+			res, err := sandbox.Run(c.Context, opt, c.Bool("keep"), nil)
+			if err != nil {
+				return fmt.Errorf("run failed: %w", err)
+			}
+			if res.ExitCode != 0 {
+				return &exitError{code: res.ExitCode}
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,105 @@
+package oci
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// maxConfig bounds config.json; engines write a few tens of KiB.
+const maxConfig = 8 << 20
+
+// Bundle is a directory with a config.json (runtime-spec, bundle.md).
+type Bundle struct {
+	Dir  string // absolute path
+	Spec *specs.Spec
+}
+
+// Load reads the bundle at dir.
+//
+// # Errors
+//
+// The file is missing, larger than 8 MiB, not JSON, of a wrong type somewhere
+// or of a version other than 1.x; each error names file and field.
+func Load(dir string) (*Bundle, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("bundle %s: %w", dir, err)
+	}
+	file := filepath.Join(abs, "config.json")
+	f, err := os.Open(file)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("JSON specification file %s not found (is %s an OCI bundle?)", file, abs)
+		}
+		return nil, err
+	}
+	defer f.Close()
+	spec, err := Decode(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return &Bundle{Dir: abs, Spec: spec}, nil
+}
+
+// Decode reads and checks a config.json.
+func Decode(r io.Reader) (*specs.Spec, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxConfig+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxConfig {
+		return nil, fmt.Errorf("larger than %d bytes", maxConfig)
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(data, &spec); err != nil {
+		var typed *json.UnmarshalTypeError
+		if errors.As(err, &typed) {
+			return nil, fmt.Errorf("field %s: a %s where the specification wants %s", typed.Field, typed.Value, typed.Type)
+		}
+		return nil, fmt.Errorf("not valid JSON: %w", err)
+	}
+	if err := check(&spec); err != nil {
+		return nil, err
+	}
+	return &spec, nil
+}
+
+// check makes sure of what every container needs; what concerns the set-up is
+// checked where it is compiled.
+func check(spec *specs.Spec) error {
+	major, _, _ := strings.Cut(spec.Version, ".")
+	if n, err := strconv.Atoi(major); err != nil || n != 1 {
+		return fmt.Errorf("ociVersion: %q is not supported (winbox implements 1.0 to %s)", spec.Version, specs.Version)
+	}
+	switch {
+	case spec.Root == nil || spec.Root.Path == "":
+		return errors.New("root.path: missing")
+	case spec.Process == nil:
+		return errors.New("process: missing")
+	case len(spec.Process.Args) == 0 || spec.Process.Args[0] == "":
+		return errors.New("process.args: empty")
+	case !filepath.IsAbs(spec.Process.Cwd):
+		return fmt.Errorf("process.cwd: %q is not an absolute path", spec.Process.Cwd)
+	case spec.Linux == nil:
+		return errors.New("linux: missing")
+	}
+	for i, s := range spec.Process.Args {
+		if strings.ContainsRune(s, 0) {
+			return fmt.Errorf("process.args[%d]: contains a zero byte", i)
+		}
+	}
+	for i, s := range spec.Process.Env {
+		if strings.ContainsRune(s, 0) {
+			return fmt.Errorf("process.env[%d]: contains a zero byte", i)
+		}
+	}
+	return nil
+}

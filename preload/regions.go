@@ -1,0 +1,100 @@
+package preload
+
+// Limits of Windows address spaces. A 32-bit program ends 64 KiB below 2 GiB
+// (Windows documentation, "Virtual Address Space"); Wine gives a
+// large-address-aware one 3 GiB in a 32-bit process and all of 4 GiB in a 64-bit
+// one. 64-bit programs end 64 KiB below 128 TiB.
+const (
+	limit2G    = 0x7fff0000
+	limit3G    = 0xc0000000
+	limit4G    = 0xffff0000
+	limitAMD64 = 0x7fffffff0000
+
+	topI386  = 0xffffe000     // arch/x86/include/asm/page_32_types.h, IA32_PAGE_OFFSET
+	topAMD64 = 0x7ffffffff000 // arch/x86/include/asm/page_64_types.h, TASK_SIZE_MAX
+)
+
+// Places that have meant something since Windows NT, or to Wine.
+const (
+	dosEnd           = 0x110000   // 1 MiB + 64 KiB, the reach of real-mode addresses
+	lowEnd           = 0x68000000 // up to here Wine's own preloader reserves low memory
+	nativeLow        = 0x7c000000 // from here Wine links its loader: 0x7c000000 once, 0x7d000000 in 7 to 9
+	nativeLowEnd     = 0x7f000000 // up to here the loader's brk heap may grow
+	sharedUserData   = 0x7ffe0000 // KUSER_SHARED_DATA
+	sharedHeap       = 0x80000000 // SYSTEM_HEAP_BASE
+	sharedHeapEnd    = 0x81000000 // 16 MiB of it
+	tablesEnd        = 0x82000000 // up to here Wine's preloader reserves, for ntdll's tables
+	dllAMD64         = 0x100000000
+	freeAMD64        = 0x400000000     // bases: 0x140000000 link.exe's programs, 0x180000000 its libraries, 0x170000000 to 0x3c0000000 Wine 8's
+	nativeHigh       = 0x7fff00000000  // mmap(2) starts 128 MiB below the top and goes down
+	topDownAMD64     = 0x7ffffc000000  // above all mmap(2) gives out, below the native stack
+	topDownAMD64End  = 0x7ffffdff0000  // 32 MiB less 64 KiB, as much as Wine's preloader takes
+	nativePoolI386   = 0xf0000000      // in a 32-bit process mmap(2) starts 128 MiB below 4 GiB
+	nameLow          = "lowest 64 KiB" // of every process
+	nameSystemDLLs   = "system libraries"
+	nameNativeLoader = "native loader"
+)
+
+// regionsLow are the regions below 2 GiB, the same in every process.
+//
+// 0x68000000 to 0x7c000000 is more than Wine's own preloader takes: Wine's
+// kernel32 and kernelbase are linked at 0x7b000000, and the heap of a native
+// loader must not be there first.
+func regionsLow() []Region {
+	return []Region{
+		{KindLow, Range{0, granularity}, StateUnmapped, nameLow},
+		{KindDOS, Range{granularity, dosEnd}, StateReserved, "DOS area"},
+		{KindMemory, Range{dosEnd, lowEnd}, StateReserved, "low memory"},
+		{KindDLL, Range{lowEnd, nativeLow}, StateReserved, nameSystemDLLs},
+		{KindNative, Range{nativeLow, nativeLowEnd}, StateNative, nameNativeLoader},
+		{KindTopDown, Range{nativeLowEnd, sharedUserData}, StateReserved, "thread blocks, top-down"},
+		{KindSharedUserData, Range{sharedUserData, limit2G}, StateFixed, "shared user data"},
+	}
+}
+
+// regionsHigh are the regions above 4 GiB of a 64-bit process.
+func regionsHigh() []Region {
+	return []Region{
+		{KindDLL, Range{dllAMD64, freeAMD64}, StateReserved, "programs and libraries"},
+		{KindFree, Range{freeAMD64, nativeHigh}, StateFree, "large allocations"},
+		{KindNative, Range{nativeHigh, topDownAMD64}, StateNative, "native libraries"},
+		{KindTopDown, Range{topDownAMD64, topDownAMD64End}, StateReserved, "top-down, engine's tables"},
+		{KindNative, Range{topDownAMD64End, limitAMD64}, StateNative, "native stack"},
+		{KindFiller, Range{limitAMD64, topAMD64}, StateFilled, "above the limit"},
+	}
+}
+
+// regionsAMD64 are those of a 64-bit program.
+func regionsAMD64() []Region {
+	middle := Region{KindFree, Range{limit2G, dllAMD64}, StateFree, "2 to 4 GiB"}
+	return append(append(regionsLow(), middle), regionsHigh()...)
+}
+
+// regionsWoW64 are those of a 32-bit program in a 64-bit process. All of the low
+// 4 GiB is reserved: nothing native needs to be there.
+func regionsWoW64() []Region {
+	middle := []Region{
+		{KindFree, Range{limit2G, sharedHeap}, StateReserved, "guard below 2 GiB"},
+		{KindSharedHeap, Range{sharedHeap, sharedHeapEnd}, StateFixed, "shared heap"},
+		{KindMemory, Range{sharedHeapEnd, limit4G}, StateReserved, "high memory"},
+		{KindFree, Range{limit4G, dllAMD64}, StateReserved, "guard below 4 GiB"},
+	}
+	return append(append(regionsLow(), middle...), regionsHigh()...)
+}
+
+// regionsI386 are those of a 32-bit program in a 32-bit process on a 64-bit
+// kernel, whose programs end at limit.
+func regionsI386(limit uint64) []Region {
+	regions := append(regionsLow(),
+		Region{KindFree, Range{limit2G, sharedHeap}, StateReserved, "guard below 2 GiB"},
+		Region{KindSharedHeap, Range{sharedHeap, sharedHeapEnd}, StateFixed, "shared heap"},
+		Region{KindTopDown, Range{sharedHeapEnd, tablesEnd}, StateReserved, "engine's tables"},
+	)
+	if limit > tablesEnd {
+		regions = append(regions, Region{KindMemory, Range{tablesEnd, limit}, StateReserved, "high memory"})
+	}
+	return append(regions,
+		Region{KindFiller, Range{max(limit, tablesEnd), nativePoolI386}, StateFilled, "above the limit"},
+		Region{KindNative, Range{nativePoolI386, topI386}, StateNative, "native libraries and stack"},
+	)
+}

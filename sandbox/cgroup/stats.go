@@ -1,0 +1,189 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/cgroups/v3/cgroup1"
+	stats1 "github.com/containerd/cgroups/v3/cgroup1/stats"
+	"github.com/containerd/cgroups/v3/cgroup2"
+)
+
+// Stats is what a group uses and may use. What a host has no controller for is
+// zero.
+type Stats struct {
+	Memory MemoryStats `json:"memory"`
+	// Swap is memory and swap together, as the runtime spec and v1 count.
+	Swap MemoryStats `json:"swap"`
+	// OOMKills is the number of processes that the OOM killer has ended.
+	OOMKills uint64    `json:"oomKills"`
+	Pids     PidsStats `json:"pids"`
+	CPU      CPUStats  `json:"cpu"`
+}
+
+// MemoryStats are bytes.
+type MemoryStats struct {
+	Usage uint64 `json:"usage"`
+	// Peak is the highest usage so far; 0 where the kernel does not keep it
+	// (v2 before Linux 5.19; swap on v2).
+	Peak uint64 `json:"peak"`
+	// Limit may be [Unlimited].
+	Limit uint64 `json:"limit"`
+	// Failures is how often the limit was met: failcnt on v1, max in
+	// memory.events on v2 (0 for swap there).
+	Failures uint64 `json:"failures"`
+}
+
+// PidsStats are numbers of tasks.
+type PidsStats struct {
+	Current uint64 `json:"current"`
+	// Limit may be [Unlimited].
+	Limit uint64 `json:"limit"`
+}
+
+// CPUStats are nanoseconds, except for the two numbers of periods.
+type CPUStats struct {
+	Usage            uint64 `json:"usage"`
+	User             uint64 `json:"user"`
+	Kernel           uint64 `json:"kernel"`
+	Periods          uint64 `json:"periods"`
+	ThrottledPeriods uint64 `json:"throttledPeriods"`
+	ThrottledTime    uint64 `json:"throttledTime"`
+}
+
+// Stats reads the group's counters.
+func (g *Group) Stats() (*Stats, error) {
+	var s *Stats
+	var err error
+	if g.mode == V2 {
+		s, err = g.statsV2()
+	} else {
+		s, err = g.statsV1()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("statistics of cgroup %s: %w", g.path, err)
+	}
+	return s, nil
+}
+
+func (g *Group) statsV1() (*Stats, error) {
+	m := stats1.Metrics{CPU: &stats1.CPUStat{Throttling: &stats1.Throttle{}, Usage: &stats1.CPUUsage{}}}
+	var err error
+	read := func(controller string, stat func(string, *stats1.Metrics) error) {
+		if err == nil && g.hierarchy(controller) != nil {
+			err = stat(g.path, &m)
+		}
+	}
+	// The library cannot read a kernel that has dropped the kmem files.
+	read("memory", cgroup1.NewMemory(mountRoot, cgroup1.OptionalSwap(), cgroup1.IgnoreModules("kmem", "kmem.tcp")).Stat)
+	read("pids", cgroup1.NewPids(mountRoot).Stat)
+	read("cpu", cgroup1.NewCpu(mountRoot).Stat)
+	read("cpuacct", cgroup1.NewCpuacct(mountRoot).Stat)
+	if err != nil {
+		return nil, err
+	}
+	s := &Stats{CPU: CPUStats{
+		Usage: m.CPU.Usage.Total, User: m.CPU.Usage.User, Kernel: m.CPU.Usage.Kernel,
+		Periods:          m.CPU.Throttling.Periods,
+		ThrottledPeriods: m.CPU.Throttling.ThrottledPeriods,
+		ThrottledTime:    m.CPU.Throttling.ThrottledTime,
+	}}
+	if m.Pids != nil {
+		s.Pids = PidsStats{Current: m.Pids.Current, Limit: m.Pids.Limit}
+		if s.Pids.Limit == 0 { // the library's word for "max"
+			s.Pids.Limit = Unlimited
+		}
+	}
+	if m.Memory != nil {
+		s.Memory, s.Swap = memoryV1(m.Memory.Usage), memoryV1(m.Memory.Swap)
+		s.OOMKills, err = g.OOMKills()
+	}
+	return s, err
+}
+
+func memoryV1(e *stats1.MemoryEntry) MemoryStats {
+	return MemoryStats{Usage: e.Usage, Peak: e.Max, Limit: unlimited(e.Limit), Failures: e.Failcnt}
+}
+
+func (g *Group) statsV2() (*Stats, error) {
+	manager, err := cgroup2.Load(g.path, cgroup2.WithMountpoint(g.unified().MountPoint))
+	if err != nil {
+		return nil, err
+	}
+	m, err := manager.StatFiltered(cgroup2.StatPids | cgroup2.StatCPU | cgroup2.StatMemory | cgroup2.StatMemoryEvents)
+	if err != nil {
+		return nil, err
+	}
+	const micro = 1000 // nanoseconds in the kernel's unit
+	s := &Stats{
+		Memory: MemoryStats{Usage: m.Memory.Usage, Peak: m.Memory.MaxUsage, Limit: unlimited(m.Memory.UsageLimit)},
+		Pids:   PidsStats{Current: m.Pids.Current, Limit: m.Pids.Limit},
+		CPU: CPUStats{
+			Usage: m.CPU.UsageUsec * micro, User: m.CPU.UserUsec * micro, Kernel: m.CPU.SystemUsec * micro,
+			Periods: m.CPU.NrPeriods, ThrottledPeriods: m.CPU.NrThrottled, ThrottledTime: m.CPU.ThrottledUsec * micro,
+		},
+	}
+	if e := m.MemoryEvents; e != nil {
+		s.OOMKills, s.Memory.Failures = e.OomKill, e.Max
+	}
+	s.Swap = MemoryStats{Usage: m.Memory.Usage + m.Memory.SwapUsage, Limit: Unlimited}
+	if swap := unlimited(m.Memory.SwapLimit); swap != Unlimited && s.Memory.Limit != Unlimited {
+		s.Swap.Limit = s.Memory.Limit + swap
+	}
+	return s, nil
+}
+
+// OOMKills returns how many processes of the group, and of those below it, the
+// OOM killer has ended. It is cheap: one file, or one for each group on v1. A
+// missing group, or no memory controller, is 0.
+func (g *Group) OOMKills() (uint64, error) {
+	if g.mode == V2 {
+		// memory.events counts the groups below too.
+		return oomKills(g.unified().dir() + "/memory.events")
+	}
+	h := g.hierarchy("memory")
+	if h == nil {
+		return 0, nil
+	}
+	return oomKillsV1(h.dir())
+}
+
+// oomKillsV1 adds up: a v1 group counts only what happened to its own processes.
+func oomKillsV1(dir string) (uint64, error) {
+	total, err := oomKills(dir + "/memory.oom_control")
+	if err != nil {
+		return 0, err
+	}
+	children, err := childDirs(dir)
+	if err != nil {
+		return 0, err
+	}
+	for _, child := range children {
+		n, err := oomKillsV1(child)
+		if err != nil {
+			return 0, err
+		}
+		total += n
+	}
+	return total, nil
+}
+
+// oomKills reads the line "oom_kill N" (Linux 4.13).
+func oomKills(file string) (uint64, error) {
+	data, err := os.ReadFile(file)
+	if gone(err) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		if n, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			return strconv.ParseUint(strings.TrimSpace(n), 10, 64)
+		}
+	}
+	return 0, errors.New(file + " does not count kills by the OOM killer: Linux 4.13 or later is needed")
+}

@@ -1,0 +1,338 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"winbox/oci"
+	"winbox/sandbox/cgroup"
+	"winbox/sandbox/program"
+	"winbox/seccomp"
+)
+
+// Options say how a container is made. The zero value of a field is the default.
+type Options struct {
+	Root   string // directory that holds the state directories
+	ID     string
+	Bundle *oci.Bundle
+
+	// Start makes [Create] start the program at once instead of leaving the
+	// container waiting for [Container.Start].
+	Start bool
+	// Windows keeps the init ELF as process 1, in charge of signals and of
+	// the orderly end, and switches address-space randomisation off.
+	Windows bool
+	// StopGrace is how long the processes that outlive a Windows container's
+	// main one have to end by themselves.
+	StopGrace time.Duration
+
+	// Stdio are the standard streams; nil ones are those of the caller.
+	Stdio [3]*os.File
+	// Preserve is the number of descriptors, from 3 on, that the caller hands to the program.
+	Preserve int
+	// Console takes the master of the program's terminal (process.terminal).
+	Console func(master *os.File) error
+
+	PIDFile string
+	NoPivot bool
+	// Rootless turns control groups that cannot be had into a warning.
+	Rootless bool
+	// Scratch are directories to be removed with the container.
+	Scratch []string
+	Log     *slog.Logger
+}
+
+// Numbers of the descriptors that the init ELF gets behind those of the program.
+const (
+	fdControl = iota
+	fdProgram
+	fdListen
+)
+
+// Compile makes the program of a container without making the container.
+func Compile(opt Options) (*program.Program, error) {
+	p, _, err := compile(&opt)
+	return p, err
+}
+
+// compile also gives the container's control group, which does not exist yet.
+func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
+	spec := opt.Bundle.Spec
+	host, err := hostFacts()
+	if err != nil {
+		return nil, nil, err
+	}
+	first := 3 + opt.Preserve
+	po := program.Options{
+		ID: opt.ID, Bundle: opt.Bundle.Dir, Control: first + fdControl, Listen: first + fdListen, Preserve: opt.Preserve,
+		Supervise: opt.Windows, NoRandomize: opt.Windows, StopGrace: int(opt.StopGrace.Milliseconds()), NoPivot: opt.NoPivot,
+		ChownStdio: pipes(opt), Host: host,
+	}
+	if opt.Start {
+		po.Listen = -1
+	}
+	group, err := findGroup(opt)
+	if err != nil {
+		return nil, nil, err
+	}
+	if group != nil {
+		po.Host.Cgroups = cgroupMounts(group)
+	}
+	if spec.Linux != nil && spec.Linux.Seccomp != nil {
+		filter, err := seccomp.Compile(spec.Linux.Seccomp)
+		if err != nil {
+			return nil, nil, err
+		}
+		if filter.Notify {
+			return nil, nil, errors.New("linux.seccomp: SCMP_ACT_NOTIFY is not supported by this version of winbox")
+		}
+		po.Seccomp, po.SeccompFlags = filter.Bytes(), uint64(filter.Flags)
+	}
+	if spec.Linux != nil && (spec.Linux.RootfsPropagation == "shared" || spec.Linux.RootfsPropagation == "rshared") {
+		if po.Host.RootParent, err = mountPointOf(spec.Root.Path); err != nil {
+			return nil, nil, fmt.Errorf("root.path: %w", err)
+		}
+	}
+	p, err := program.Compile(spec, po)
+	return p, group, err
+}
+
+// findGroup finds the place of the container's control group, which is made
+// later; nil when winbox may do without.
+func findGroup(opt *Options) (*cgroup.Group, error) {
+	asked := ""
+	if opt.Bundle.Spec.Linux != nil {
+		asked = opt.Bundle.Spec.Linux.CgroupsPath
+	}
+	place, err := cgroup.Resolve(asked, opt.ID)
+	if err != nil {
+		return nil, err
+	}
+	mode, err := cgroup.DetectMode()
+	if err == nil {
+		var group *cgroup.Group
+		if group, err = cgroup.Load(cgroup.State{Mode: mode, Path: place}); err == nil {
+			return group, nil
+		}
+	}
+	if opt.Rootless {
+		return nil, nil
+	}
+	return nil, err
+}
+
+// cgroupMounts is what a mount of type cgroup shows of the group's hierarchies.
+func cgroupMounts(group *cgroup.Group) []program.CgroupMount {
+	var list []program.CgroupMount
+	for _, h := range group.Mounts() {
+		path := filepath.Join(h.MountPoint, h.Path)
+		switch {
+		case !h.Unified:
+			list = append(list, program.CgroupMount{Name: filepath.Base(h.MountPoint), Options: strings.Join(h.Controllers, ","), Path: path})
+		case group.Mode() == cgroup.V2:
+			list = append(list, program.CgroupMount{Path: path})
+		default:
+			list = append(list, program.CgroupMount{Name: filepath.Base(h.MountPoint), Path: path})
+		}
+	}
+	return list
+}
+
+// pipes lists the standard descriptors that are pipes or sockets: the only
+// kinds that may be given to the container's user without harm to others.
+func pipes(opt *Options) []int {
+	var list []int
+	if opt.Bundle.Spec.Process.User.UID == 0 || opt.Bundle.Spec.Process.Terminal {
+		return nil
+	}
+	for fd, f := range opt.stdio() {
+		var st unix.Stat_t
+		if unix.Fstat(int(f.Fd()), &st) != nil {
+			continue
+		}
+		if kind := st.Mode & unix.S_IFMT; kind == unix.S_IFIFO || kind == unix.S_IFSOCK {
+			list = append(list, fd)
+		}
+	}
+	return list
+}
+
+func (opt *Options) stdio() [3]*os.File {
+	files := [3]*os.File{os.Stdin, os.Stdout, os.Stderr}
+	for i, f := range opt.Stdio {
+		if f != nil {
+			files[i] = f
+		}
+	}
+	return files
+}
+
+// creation is a container in the making.
+type creation struct {
+	*Container
+	opt   *Options
+	group *cgroup.Group
+	init  *initProcess
+}
+
+// Create makes a container. With [Options.Start] its program runs when Create
+// returns; the caller then has the first process as its child.
+//
+// # Errors
+//
+// [ErrExist], [ErrInvalidID], a field of the spec that cannot be carried out, or a
+// step that failed ([program.Error]). Nothing is left behind then.
+func Create(opt Options) (c *Container, err error) {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := checkID(opt.ID); err != nil {
+		return nil, err
+	}
+	p, group, err := compile(&opt)
+	if err != nil {
+		return nil, err
+	}
+	encoded, err := p.Encode()
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range p.Warnings {
+		opt.Log.Warn(w)
+	}
+	if err := os.MkdirAll(opt.Root, 0o711); err != nil {
+		return nil, fmt.Errorf("make state root: %w", err)
+	}
+	root := opt.Bundle.Spec.Root.Path
+	if !filepath.IsAbs(root) {
+		root = filepath.Join(opt.Bundle.Dir, root)
+	}
+	n := &creation{opt: &opt, Container: &Container{
+		dir: filepath.Join(opt.Root, opt.ID),
+		rec: record{
+			Version: stateVersion, ID: opt.ID, Bundle: opt.Bundle.Dir, Rootfs: root, Created: time.Now().UTC(),
+			Annotations: opt.Bundle.Spec.Annotations, Scratch: opt.Scratch,
+		},
+	}}
+	if group != nil {
+		state := group.State()
+		n.rec.Cgroup = &state
+	}
+	n.rec.StartIndex, n.rec.StartSteps = p.AfterStart()
+	if err := os.Mkdir(n.dir, 0o711); errors.Is(err, os.ErrExist) {
+		return nil, ErrExist
+	} else if err != nil {
+		return nil, fmt.Errorf("make state directory: %w", err)
+	}
+	locked, err := lock(n.dir)
+	if err != nil {
+		os.Remove(n.dir)
+		return nil, err
+	}
+	defer locked.Close()
+	defer func() {
+		if err != nil {
+			if n.init != nil {
+				n.init.kill()
+			}
+			err = errors.Join(err, n.remove())
+		}
+	}()
+	if err := n.make(p, encoded); err != nil {
+		return nil, err
+	}
+	return n.Container, nil
+}
+
+// make carries out the steps of Create that leave something behind.
+func (n *creation) make(p *program.Program, encoded []byte) error {
+	// Written first, so that what follows can be cleaned up even if winbox is
+	// killed in between.
+	if err := n.save(); err != nil {
+		return err
+	}
+	if err := n.makeGroup(); err != nil {
+		return err
+	}
+	if err := n.spawn(p, encoded); err != nil {
+		return err
+	}
+	if n.opt.PIDFile != "" {
+		if err := writeFile(n.opt.PIDFile, []byte(strconv.Itoa(n.rec.PID)), 0o644); err != nil {
+			return fmt.Errorf("write pid file: %w", err)
+		}
+	}
+	return nil
+}
+
+func (n *creation) makeGroup() error {
+	if n.rec.Cgroup == nil {
+		n.opt.Log.Warn("no control group: limits are not enforced")
+		return nil
+	}
+	spec := n.opt.Bundle.Spec
+	var res specs.LinuxResources
+	if spec.Linux != nil && spec.Linux.Resources != nil {
+		res = *spec.Linux.Resources
+	}
+	res.Devices = cgroup.DeviceRules(res.Devices)
+	group, err := cgroup.Create(n.rec.Cgroup.Path, &res)
+	if err != nil {
+		if n.opt.Rootless && errors.Is(err, cgroup.ErrNotDelegated) {
+			n.opt.Log.Warn("no control group: limits are not enforced", "reason", err)
+			n.rec.Cgroup = nil
+			return nil
+		}
+		return err
+	}
+	for _, w := range group.Warnings() {
+		n.opt.Log.Warn(w)
+	}
+	n.group = group
+	return nil
+}
+
+// spawn starts the init ELF and sees it through the program.
+func (n *creation) spawn(p *program.Program, encoded []byte) error {
+	spec := n.opt.Bundle.Spec
+	ns, err := program.ParseNamespaces(spec)
+	if err != nil {
+		return err
+	}
+	n.rec.SharedPID = !ns.Has(unix.CLONE_NEWPID) || ns.Join[unix.CLONE_NEWPID] != ""
+	n.init, err = n.startInit(ns, encoded)
+	if err != nil {
+		return err
+	}
+	defer n.init.close()
+	if ns.CloneByProgram() {
+		if err := n.init.awaitClone(p); err != nil {
+			return err
+		}
+	}
+	n.rec.PID = n.init.pid
+	if _, n.rec.StartTime, err = processStat(n.rec.PID); err != nil {
+		return fmt.Errorf("container init: %w", n.init.reason(p, err))
+	}
+	if err := n.save(); err != nil {
+		return err
+	}
+	if ns.New&unix.CLONE_NEWUSER != 0 {
+		if err := writeMappings(n.init.pid, spec.Linux); err != nil {
+			return err
+		}
+	}
+	if err := n.init.proceed(p); err != nil {
+		return err
+	}
+	return n.init.awaitCreated(p, n.opt)
+}

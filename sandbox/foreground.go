@@ -1,0 +1,117 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"winbox/sandbox/cgroup"
+)
+
+// Result is what is known of a container that has run to its end.
+type Result struct {
+	// ExitCode is that of the program; 128 plus the signal's number when it was killed.
+	ExitCode int
+	// TimedOut tells that the context ended before the program did.
+	TimedOut bool
+	// Interrupted tells that the caller was asked to stop (SIGINT, SIGTERM, SIGHUP).
+	Interrupted bool
+	// OOMKills is how often the kernel killed a process for want of memory.
+	OOMKills uint64
+	// Stats were read from the control group at the end; nil without one.
+	Stats *cgroup.Stats
+	// Duration is the time from before the container was made to the program's end.
+	Duration time.Duration
+}
+
+// forwarded are the signals that a foreground container shares with its caller.
+var forwarded = []os.Signal{
+	unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH,
+}
+
+// Run makes a container, runs its program in the foreground and removes the
+// container, unless keep. Signals are passed on; a second SIGINT, and the end
+// of ctx, kill it. started, if not nil, is called when the program runs.
+func Run(ctx context.Context, opt Options, keep bool, started func(*Container)) (Result, error) {
+	begin := time.Now()
+	opt.Start = true
+	var res Result
+	tty := &terminal{}
+	if opt.Bundle.Spec.Process.Terminal && opt.Console == nil {
+		opt.Console = tty.take
+		defer tty.close()
+	}
+	// Before there is a container, so that no signal can leave one behind.
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, forwarded...)
+	defer signal.Stop(signals)
+
+	c, err := Create(opt)
+	if err != nil {
+		return res, err
+	}
+	if started != nil {
+		started(c)
+	}
+	tty.start(opt.stdio())
+	ended := make(chan error, 1)
+	go func() {
+		status, err := c.Wait()
+		res.ExitCode = exitCode(status)
+		ended <- err
+	}()
+	err = c.attend(ctx, signals, ended, tty, &res)
+	res.Duration = time.Since(begin)
+	tty.finish()
+	if g := c.Group(); g != nil {
+		if stats, statsErr := g.Stats(); statsErr == nil {
+			res.Stats, res.OOMKills = stats, stats.OOMKills
+		}
+	}
+	if !keep {
+		err = errors.Join(err, c.Delete(true))
+	}
+	return res, err
+}
+
+// attend passes signals on until the container has ended.
+func (c *Container) attend(ctx context.Context, signals <-chan os.Signal, ended <-chan error, tty *terminal, res *Result) error {
+	interrupts := 0
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-ctx.Done():
+			res.TimedOut = true
+			ctx = context.Background()
+			c.SignalAll(unix.SIGKILL)
+			c.Signal(unix.SIGKILL)
+		case s := <-signals:
+			sig := s.(unix.Signal)
+			switch sig {
+			case unix.SIGWINCH:
+				tty.resize()
+				continue
+			case unix.SIGINT:
+				res.Interrupted = true
+				if interrupts++; interrupts > 1 {
+					sig = unix.SIGKILL
+				}
+			case unix.SIGTERM, unix.SIGHUP:
+				res.Interrupted = true
+			}
+			c.Signal(sig)
+		}
+	}
+}
+
+func exitCode(status unix.WaitStatus) int {
+	if status.Signaled() {
+		return 128 + int(status.Signal())
+	}
+	return status.ExitStatus()
+}

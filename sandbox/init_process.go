@@ -1,0 +1,288 @@
+package sandbox
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	initelf "winbox/sandbox/init"
+	"winbox/sandbox/program"
+)
+
+// initProcess is the init ELF while it carries out the program, seen from the runtime.
+type initProcess struct {
+	pid     int
+	control *net.UnixConn
+}
+
+// startInit starts the init ELF, in the new namespaces where that can be done
+// by the clone itself.
+func (n *creation) startInit(ns program.Namespaces, encoded []byte) (*initProcess, error) {
+	elf, err := initelf.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer elf.Close()
+	prog, err := initelf.Sealed("winbox-program", encoded)
+	if err != nil {
+		return nil, err
+	}
+	defer prog.Close()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("make control socket: %w", err)
+	}
+	theirs := os.NewFile(uintptr(pair[1]), "control")
+	defer theirs.Close()
+	control, err := unixConn(pair[0])
+	if err != nil {
+		return nil, err
+	}
+
+	files := make([]uintptr, 0, 8)
+	for _, f := range n.opt.stdio() {
+		files = append(files, f.Fd())
+	}
+	for i := range n.opt.Preserve {
+		files = append(files, uintptr(3+i))
+	}
+	files = append(files, theirs.Fd(), prog.Fd())
+	if !n.opt.Start {
+		listen, err := listenForStart(n.dir)
+		if err != nil {
+			control.Close()
+			return nil, err
+		}
+		defer listen.Close()
+		files = append(files, listen.Fd())
+	}
+	// Out of the way of the numbers that the child's descriptors get.
+	exe, err := unix.FcntlInt(elf.Fd(), unix.F_DUPFD_CLOEXEC, 3+len(files))
+	if err != nil {
+		control.Close()
+		return nil, fmt.Errorf("container init: %w", err)
+	}
+	defer unix.Close(exe)
+
+	attr := &syscall.ProcAttr{Files: files, Sys: &syscall.SysProcAttr{}}
+	if !ns.CloneByProgram() {
+		attr.Sys.Cloneflags = uintptr(ns.CloneFlags())
+	}
+	argv := []string{"winbox-init", strconv.Itoa(3 + n.opt.Preserve + fdProgram)}
+	init := &initProcess{control: control}
+	fork := func() (err error) {
+		init.pid, err = syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(exe), argv, attr)
+		return err
+	}
+	if n.group != nil {
+		err = n.group.Start(attr.Sys, fork)
+	} else {
+		err = fork()
+	}
+	if err != nil {
+		control.Close()
+		hint := ""
+		if errors.Is(err, unix.EPERM) {
+			hint = " (try --rootless)"
+		}
+		return nil, fmt.Errorf("start container init in new namespaces: %w%s", err, hint)
+	}
+	return init, nil
+}
+
+// unixConn makes a connection of a socket's descriptor and takes it over.
+func unixConn(fd int) (*net.UnixConn, error) {
+	f := os.NewFile(uintptr(fd), "socket")
+	defer f.Close()
+	conn, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.UnixConn), nil
+}
+
+// listenForStart makes the socket that `start` connects to. It is bound by way
+// of the directory's descriptor, as a socket's path is limited to 107 bytes
+// (unix(7)).
+func listenForStart(dir string) (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("make start socket: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), startSocket)
+	addr, done, err := startAddress(dir)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	defer done()
+	if err := unix.Bind(fd, addr); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("bind start socket in %s: %w", dir, err)
+	}
+	if err := unix.Listen(fd, 1); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("listen on start socket: %w", err)
+	}
+	return f, nil
+}
+
+// startAddress is the short address of the start socket, good until done is called.
+func startAddress(dir string) (addr *unix.SockaddrUnix, done func() error, err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &unix.SockaddrUnix{Name: filepath.Join("/proc/self/fd", strconv.Itoa(int(d.Fd())), startSocket)}, d.Close, nil
+}
+
+// message is a report of the init ELF.
+type message struct {
+	kind, index uint32
+	value       uint64
+	file        *os.File // with ReportConsole
+}
+
+// receive reads one report; io.EOF means that the sender has executed its
+// program, or is gone.
+func receive(conn *net.UnixConn) (message, error) {
+	var m message
+	buf := make([]byte, program.ReportSize)
+	oob := make([]byte, unix.CmsgSpace(4))
+	got, oobGot, _, _, err := conn.ReadMsgUnix(buf, oob)
+	if err != nil {
+		return m, err
+	}
+	if got == 0 {
+		return m, io.EOF
+	}
+	if got != program.ReportSize {
+		return m, fmt.Errorf("container init: report of %d bytes", got)
+	}
+	m.kind, m.index = binary.LittleEndian.Uint32(buf), binary.LittleEndian.Uint32(buf[4:])
+	m.value = binary.LittleEndian.Uint64(buf[8:])
+	if oobGot > 0 {
+		if m.file, err = receivedFile(oob[:oobGot]); err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}
+
+func receivedFile(oob []byte) (*os.File, error) {
+	list, err := unix.ParseSocketControlMessage(oob)
+	if err != nil || len(list) != 1 {
+		return nil, fmt.Errorf("container init: bad control message: %w", err)
+	}
+	fds, err := unix.ParseUnixRights(&list[0])
+	if err != nil || len(fds) != 1 {
+		return nil, fmt.Errorf("container init: bad descriptor in control message: %w", err)
+	}
+	unix.CloseOnExec(fds[0])
+	return os.NewFile(uintptr(fds[0]), "console"), nil
+}
+
+// awaitClone waits for the process that the program clones into the new
+// namespaces. It becomes a child of this one (CLONE_PARENT), and the one that
+// cloned it ends.
+func (i *initProcess) awaitClone(p *program.Program) error {
+	m, err := receive(i.control)
+	switch {
+	case err != nil:
+		return i.reason(p, err)
+	case m.kind == program.ReportError:
+		return p.Failure(int(m.index), unix.Errno(m.value))
+	case m.kind != program.ReportPID:
+		return fmt.Errorf("container init: report %d where a process id was expected", m.kind)
+	}
+	first := i.pid
+	i.pid = int(m.value)
+	_, err = wait(first)
+	return err
+}
+
+// proceed lets the program go on after its control groups and id mappings are set.
+func (i *initProcess) proceed(p *program.Program) error {
+	if _, err := i.control.Write([]byte{1}); err != nil {
+		return i.reason(p, err)
+	}
+	return nil
+}
+
+// awaitCreated follows the program until the container is built; when it is
+// to start at once, until its process is executed.
+func (i *initProcess) awaitCreated(p *program.Program, opt *Options) error {
+	created := false
+	for {
+		m, err := receive(i.control)
+		switch {
+		case errors.Is(err, io.EOF) && created:
+			return nil
+		case err != nil:
+			return i.reason(p, err)
+		case m.kind == program.ReportError:
+			return p.Failure(int(m.index), unix.Errno(m.value))
+		case m.kind == program.ReportWarning:
+			if int(m.index) < len(p.Instructions) {
+				opt.Log.Warn(p.Instructions[m.index].Note + ": not permitted")
+			}
+		case m.kind == program.ReportConsole && m.file != nil:
+			if opt.Console == nil {
+				m.file.Close()
+				return errors.New("process.terminal: nobody takes the terminal (use --console-socket)")
+			}
+			if err := opt.Console(m.file); err != nil {
+				return fmt.Errorf("hand the terminal over: %w", err)
+			}
+		case m.kind == program.ReportCreated:
+			if !opt.Start {
+				return nil
+			}
+			created = true
+		default:
+			return fmt.Errorf("container init: unexpected report %d", m.kind)
+		}
+	}
+}
+
+// reason makes the best of a connection that broke: the program's own error
+// may be waiting there.
+func (i *initProcess) reason(p *program.Program, err error) error {
+	for {
+		m, readErr := receive(i.control)
+		if readErr != nil {
+			break
+		}
+		if m.kind == program.ReportError {
+			return p.Failure(int(m.index), unix.Errno(m.value))
+		}
+	}
+	return fmt.Errorf("container init ended before the container was built: %w", err)
+}
+
+func (i *initProcess) close() { i.control.Close() }
+
+// kill ends the process and waits for it.
+func (i *initProcess) kill() {
+	unix.Kill(i.pid, unix.SIGKILL)
+	wait(i.pid)
+}
+
+// wait waits for a child and returns its status.
+func wait(pid int) (unix.WaitStatus, error) {
+	var status unix.WaitStatus
+	for {
+		_, err := unix.Wait4(pid, &status, 0, nil)
+		if err != unix.EINTR {
+			return status, err
+		}
+	}
+}

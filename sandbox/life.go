@@ -1,0 +1,207 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"winbox/oci"
+	"winbox/sandbox/cgroup"
+)
+
+// Start lets the program of a created container run.
+//
+// # Errors
+//
+// [ErrStartRunning], [ErrStartStopped], or what kept the program from being executed.
+func (c *Container) Start() error {
+	locked, err := c.lockAndRead()
+	if err != nil {
+		return err
+	}
+	defer locked.Close()
+	switch c.Status() {
+	case oci.Created:
+	case oci.Stopped:
+		return ErrStartStopped
+	default:
+		return ErrStartRunning
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("make socket: %w", err)
+	}
+	addr, done, err := startAddress(c.dir)
+	if err != nil {
+		unix.Close(fd)
+		return err
+	}
+	err = unix.Connect(fd, addr)
+	done()
+	if err != nil {
+		unix.Close(fd)
+		return fmt.Errorf("connect to the container: %w", err)
+	}
+	conn, err := unixConn(fd)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	m, err := receive(conn)
+	if err == nil {
+		if i := int(m.index) - c.rec.StartIndex; i >= 0 && i < len(c.rec.StartSteps) {
+			return fmt.Errorf("%s: %w", c.rec.StartSteps[i], unix.Errno(m.value))
+		}
+		return fmt.Errorf("start the program: %w", unix.Errno(m.value))
+	}
+	if !errors.Is(err, io.EOF) {
+		return fmt.Errorf("start the program: %w", err)
+	}
+	return os.Remove(filepath.Join(c.dir, startSocket))
+}
+
+// lockAndRead locks the container and reads its state anew.
+func (c *Container) lockAndRead() (*os.File, error) {
+	f, err := lock(c.dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.read(); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// Signal sends a signal to the container's first process.
+func (c *Container) Signal(sig unix.Signal) error {
+	if c.Status() == oci.Stopped || c.rec.PID == 0 {
+		return ErrNotRunning
+	}
+	fd, err := unix.PidfdOpen(c.rec.PID, 0)
+	if err != nil {
+		return ErrNotRunning
+	}
+	defer unix.Close(fd)
+	// The descriptor holds the process; now it is certain whether it is the one meant.
+	if !alive(c.rec.PID, c.rec.StartTime) {
+		return ErrNotRunning
+	}
+	if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil {
+		if err == unix.ESRCH {
+			return ErrNotRunning
+		}
+		return fmt.Errorf("signal container %s: %w", c.rec.ID, err)
+	}
+	return nil
+}
+
+// SignalAll sends a signal to every process of the container.
+func (c *Container) SignalAll(sig unix.Signal) error {
+	g := c.group()
+	if g == nil {
+		return c.Signal(sig)
+	}
+	return g.Kill(sig)
+}
+
+// Delete removes the container id below the state root. It must have stopped,
+// or not have been started; with force it may also run, or be half made.
+//
+// # Errors
+//
+// [ErrNotExist], or what could not be removed; the state stays then, so that
+// another Delete can try again.
+func Delete(root, id string, force bool) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	return (&Container{dir: filepath.Join(root, id)}).Delete(force)
+}
+
+// Delete is [Delete] for a container at hand.
+func (c *Container) Delete(force bool) error {
+	locked, err := lock(c.dir)
+	if err != nil {
+		return err
+	}
+	defer locked.Close()
+	if err := c.read(); err != nil {
+		if !force {
+			return err
+		}
+		// A creation that was cut off before it had anything to record.
+		return os.RemoveAll(c.dir)
+	}
+	if status := c.Status(); !force && status != oci.Stopped && status != oci.Created {
+		return fmt.Errorf("cannot delete container %s that is not stopped: %s", c.rec.ID, status)
+	}
+	if err := c.end(); err != nil {
+		return err
+	}
+	return c.remove()
+}
+
+// end kills what is left of the container.
+func (c *Container) end() error {
+	if g := c.group(); g != nil && (c.rec.SharedPID || c.Status() == oci.Paused) {
+		if err := g.Kill(unix.SIGKILL); err != nil {
+			return err
+		}
+	}
+	if err := c.Signal(unix.SIGKILL); err != nil && !errors.Is(err, ErrNotRunning) {
+		return err
+	}
+	for wait := time.Millisecond; alive(c.rec.PID, c.rec.StartTime); wait *= 2 {
+		if wait > 4*time.Second {
+			return fmt.Errorf("container %s: process %d does not end, although it was killed", c.rec.ID, c.rec.PID)
+		}
+		time.Sleep(wait)
+	}
+	return nil
+}
+
+// remove takes away what Create made; all its processes are gone.
+func (c *Container) remove() error {
+	var errs []error
+	if c.rec.Cgroup != nil {
+		if g, err := cgroup.Load(*c.rec.Cgroup); err == nil {
+			errs = append(errs, g.Delete())
+		}
+	}
+	for _, dir := range c.rec.Scratch {
+		errs = append(errs, removeScratch(dir))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return os.RemoveAll(c.dir)
+}
+
+// removeScratch removes a tree. overlayfs leaves a directory without any
+// permission in its work directory, which only root can remove as it is.
+func removeScratch(dir string) error {
+	err := os.RemoveAll(dir)
+	if err == nil || os.Geteuid() == 0 {
+		return err
+	}
+	filepath.WalkDir(dir, func(path string, d os.DirEntry, _ error) error {
+		if d != nil && d.IsDir() {
+			os.Chmod(path, 0o700)
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
+}
+
+// Wait waits for the first process of a container that this process started
+// ([Options.Start]) and returns its exit status.
+func (c *Container) Wait() (unix.WaitStatus, error) { return wait(c.rec.PID) }
+
+// Group is the container's control group; nil when it has none.
+func (c *Container) Group() *cgroup.Group { return c.group() }

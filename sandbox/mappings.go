@@ -1,0 +1,59 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// writeMappings gives the user namespace of a process its ids
+// (user_namespaces(7)). Without privilege, one's own id can be mapped alone;
+// anything more is done by newuidmap(1) and newgidmap(1), which know the ids
+// that /etc/subuid and /etc/subgid grant.
+func writeMappings(pid int, linux *specs.Linux) error {
+	proc := "/proc/" + strconv.Itoa(pid)
+	helper := os.Geteuid() != 0 && (!onlyOwn(linux.UIDMappings, os.Geteuid()) || !onlyOwn(linux.GIDMappings, os.Getegid()))
+	if helper {
+		if err := runMapper("newuidmap", pid, linux.UIDMappings); err != nil {
+			return err
+		}
+		return runMapper("newgidmap", pid, linux.GIDMappings)
+	}
+	if os.Geteuid() != 0 {
+		// Without it, the mapping of groups is refused (user_namespaces(7)).
+		if err := os.WriteFile(proc+"/setgroups", []byte("deny"), 0); err != nil {
+			return fmt.Errorf("write id mappings: %w", err)
+		}
+	}
+	if err := os.WriteFile(proc+"/uid_map", []byte(mappingLines(linux.UIDMappings)), 0); err != nil {
+		return fmt.Errorf("linux.uidMappings: %w", err)
+	}
+	if err := os.WriteFile(proc+"/gid_map", []byte(mappingLines(linux.GIDMappings)), 0); err != nil {
+		return fmt.Errorf("linux.gidMappings: %w", err)
+	}
+	return nil
+}
+
+func onlyOwn(maps []specs.LinuxIDMapping, id int) bool {
+	return len(maps) == 1 && maps[0].Size == 1 && int(maps[0].HostID) == id
+}
+
+func mappingLines(maps []specs.LinuxIDMapping) string {
+	var b strings.Builder
+	for _, m := range maps {
+		fmt.Fprintf(&b, "%d %d %d\n", m.ContainerID, m.HostID, m.Size)
+	}
+	return b.String()
+}
+
+func runMapper(tool string, pid int, maps []specs.LinuxIDMapping) error {
+	args := append([]string{strconv.Itoa(pid)}, strings.Fields(mappingLines(maps))...)
+	if out, err := exec.Command(tool, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s (are ids granted in /etc/subuid and /etc/subgid? Debian package uidmap)", tool, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}

@@ -1,0 +1,378 @@
+package program
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Options is what [Compile] needs to know beside the spec: how the container
+// is to be started, and facts of the host.
+type Options struct {
+	ID     string
+	Bundle string // absolute; relative bind sources and the root are below it
+
+	// Control and Listen are descriptor numbers in the init ELF: the socket
+	// to the runtime, and the listening socket that `start` connects to (-1:
+	// start at once). Descriptors from 3 to 2+Preserve are the program's.
+	Control  int
+	Listen   int
+	Preserve int
+
+	// Supervise keeps the init ELF as process 1 of the container; it waits
+	// StopGrace milliseconds for the processes that outlive the main one.
+	Supervise bool
+	StopGrace int
+
+	// NoRandomize switches address-space randomisation off (personality(2)).
+	NoRandomize bool
+	// NoPivot replaces pivot_root by chroot, for a root that is an initramfs.
+	NoPivot bool
+	// Seccomp is a filter (array of struct sock_filter); SeccompFlags go to seccomp(2).
+	Seccomp      []byte
+	SeccompFlags uint64
+	// ChownStdio lists the standard descriptors to hand over to the process's user.
+	ChownStdio []int
+
+	Host Host
+}
+
+// Host holds facts of the host, read before compiling.
+type Host struct {
+	// LastCap is the highest capability of the kernel (/proc/sys/kernel/cap_last_cap).
+	LastCap int
+	// Permitted is the caller's permitted set: what it lacks it cannot give.
+	Permitted uint64
+	// UserNamespace tells that winbox itself runs in a user namespace, where
+	// device nodes cannot be made.
+	UserNamespace bool
+	// IsDir tells whether the source of a bind mount is a directory.
+	IsDir func(path string) (bool, error)
+	// Cgroups is what a mount of type cgroup shows.
+	Cgroups []CgroupMount
+	// RootParent is the mount point that holds the root file system; needed
+	// only for a shared root file system propagation.
+	RootParent string
+}
+
+// CgroupMount is one hierarchy of control groups.
+type CgroupMount struct {
+	// Name is the directory in the container ("cpu,cpuacct"); empty on cgroup v2.
+	Name string
+	// Options are the mount options of the hierarchy ("cpu,cpuacct", "name=systemd").
+	Options string
+	// Path is the container's own group as a directory of the host.
+	Path string
+}
+
+// namespaceFlags are the namespace types of the runtime spec (config-linux.md,
+// "Namespaces") in the order in which existing ones are joined: the user
+// namespace first, as it owns the others; the mount namespace last but for
+// those that need no path any more.
+var namespaceFlags = []struct {
+	kind specs.LinuxNamespaceType
+	flag int
+	text string
+}{
+	{specs.UserNamespace, unix.CLONE_NEWUSER, "CLONE_NEWUSER"},
+	{specs.IPCNamespace, unix.CLONE_NEWIPC, "CLONE_NEWIPC"},
+	{specs.UTSNamespace, unix.CLONE_NEWUTS, "CLONE_NEWUTS"},
+	{specs.NetworkNamespace, unix.CLONE_NEWNET, "CLONE_NEWNET"},
+	{specs.PIDNamespace, unix.CLONE_NEWPID, "CLONE_NEWPID"},
+	{specs.CgroupNamespace, unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"},
+	{specs.MountNamespace, unix.CLONE_NEWNS, "CLONE_NEWNS"},
+}
+
+// Namespaces says how the namespaces of a spec come about.
+type Namespaces struct {
+	// New are the clone flags of the new ones.
+	New int
+	// Join are the paths of the existing ones, by their clone flag.
+	Join map[int]string
+}
+
+// Has tells whether the container has its own or a joined namespace of the kind.
+func (n Namespaces) Has(flag int) bool { return n.New&flag != 0 || n.Join[flag] != "" }
+
+// CloneByProgram tells that the new namespaces are made by the program and not
+// by the clone that starts the init ELF: existing ones have to be joined
+// first, or a user namespace gets its mappings without an execve after it,
+// which would take the capabilities away.
+func (n Namespaces) CloneByProgram() bool { return len(n.Join) > 0 || n.New&unix.CLONE_NEWUSER != 0 }
+
+// CloneFlags are the namespaces made by a clone; the cgroup namespace is not
+// among them, since its root is the group that the process is in at that time.
+func (n Namespaces) CloneFlags() int { return n.New &^ unix.CLONE_NEWCGROUP }
+
+// ParseNamespaces reads linux.namespaces.
+//
+// # Errors
+//
+// A type that is unknown, listed twice, or not supported yet.
+func ParseNamespaces(spec *specs.Spec) (Namespaces, error) {
+	ns := Namespaces{Join: map[int]string{}}
+	if spec.Linux == nil {
+		return ns, nil
+	}
+next:
+	for i, entry := range spec.Linux.Namespaces {
+		for _, known := range namespaceFlags {
+			if known.kind != entry.Type {
+				continue
+			}
+			if ns.Has(known.flag) {
+				return ns, fmt.Errorf("linux.namespaces[%d]: namespace %q is listed twice", i, entry.Type)
+			}
+			if entry.Path == "" {
+				ns.New |= known.flag
+			} else {
+				ns.Join[known.flag] = entry.Path
+			}
+			continue next
+		}
+		return ns, fmt.Errorf("linux.namespaces[%d]: namespace %q is not supported", i, entry.Type)
+	}
+	return ns, nil
+}
+
+// compiler carries the state of one compilation.
+type compiler struct {
+	*builder
+	spec *specs.Spec
+	opt  Options
+	ns   Namespaces
+	root Register // the root file system's mount
+	// devnull and empty are made when the first masked path needs them: the
+	// host's /dev/null, and an empty read-only tmpfs.
+	devnull, empty Register
+}
+
+// Compile makes the program that builds the container of spec and executes its
+// process.
+//
+// # Errors
+//
+// Every error names the field of config.json that cannot be carried out.
+func Compile(spec *specs.Spec, opt Options) (*Program, error) {
+	ns, err := ParseNamespaces(spec)
+	if err != nil {
+		return nil, err
+	}
+	if spec.Process == nil || len(spec.Process.Args) == 0 {
+		return nil, errors.New("process.args: empty")
+	}
+	if spec.Linux == nil {
+		return nil, errors.New("linux: the section is missing")
+	}
+	c := &compiler{builder: newBuilder(opt.Control), spec: spec, opt: opt, ns: ns}
+	for _, phase := range []func() error{
+		c.refuse,
+		c.namespaces,
+		c.network,
+		c.names,
+		c.sysctls,
+		c.oomScore,
+		c.rootfs,
+		c.mounts,
+		c.devices,
+		c.console,
+		c.protectedPaths,
+		c.enterRoot,
+		c.findExecutable,
+		c.waitForStart,
+		c.limits,
+		c.identity,
+		c.execute,
+	} {
+		if err := phase(); err != nil {
+			return nil, err
+		}
+	}
+	return c.finish(), nil
+}
+
+// refuse names what the spec asks for and winbox does not do yet, rather than
+// running the container without it.
+func (c *compiler) refuse() error {
+	l, p := c.spec.Linux, c.spec.Process
+	unsupported := []struct {
+		field string
+		used  bool
+	}{
+		{"hooks", c.spec.Hooks != nil && hasHooks(c.spec.Hooks)},
+		{"linux.timeOffsets", len(l.TimeOffsets) > 0},
+		{"linux.intelRdt", l.IntelRdt != nil},
+		{"linux.memoryPolicy", l.MemoryPolicy != nil},
+		{"linux.netDevices", len(l.NetDevices) > 0},
+		{"linux.mountLabel", l.MountLabel != ""},
+		{"process.selinuxLabel", p.SelinuxLabel != ""},
+		{"process.apparmorProfile", p.ApparmorProfile != ""},
+		{"process.scheduler", p.Scheduler != nil},
+		{"process.ioPriority", p.IOPriority != nil},
+		{"process.execCPUAffinity", p.ExecCPUAffinity != nil},
+	}
+	for _, u := range unsupported {
+		if u.used {
+			return fmt.Errorf("%s: not supported by this version of winbox", u.field)
+		}
+	}
+	return nil
+}
+
+func hasHooks(h *specs.Hooks) bool {
+	//nolint:staticcheck // Prestart is deprecated and still sent by engines.
+	return len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer)+len(h.StartContainer)+len(h.Poststart)+len(h.Poststop) > 0
+}
+
+const atFdcwd = uint64(1<<64 - 100) // AT_FDCWD, -100 (fcntl.h)
+
+func cwdFD() Operand { return named(atFdcwd, "AT_FDCWD") }
+
+// namespaces joins and makes the namespaces, and waits until the runtime has
+// put the process into its control groups and written the id mappings.
+func (c *compiler) namespaces() error {
+	c.call("umask", "modes are given in full below", 0)
+	c.call("setsid", "leave the session of the caller").tolerate(unix.EPERM)
+	if c.ns.CloneByProgram() {
+		c.joinAndClone()
+	}
+	byte1 := c.bytes(make([]byte, 8), "&go")
+	c.call("recvfrom", "wait for control groups and id mappings", c.opt.Control, byte1, 1, 0, 0, 0).nonZero()
+	if c.ns.New&unix.CLONE_NEWUSER != 0 {
+		c.becomeMappedRoot()
+	}
+	// Nobody but the kernel may look into the set-up; execve makes the
+	// program's own process readable again (PR_SET_DUMPABLE(2const)).
+	c.call("prctl", "no other process may trace the set-up", named(unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"), 0, 0, 0, 0)
+	if c.ns.New&unix.CLONE_NEWCGROUP != 0 {
+		c.call("unshare", "new cgroup namespace", named(unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"))
+	}
+	return nil
+}
+
+func (c *compiler) joinAndClone() {
+	type joined struct {
+		fd   Register
+		flag Operand
+		note string
+	}
+	var join []joined
+	// All are opened first: after joining the mount namespace the paths may
+	// mean something else.
+	for _, known := range namespaceFlags {
+		path := c.ns.Join[known.flag]
+		if path == "" {
+			continue
+		}
+		fd := c.register(string(known.kind) + "ns")
+		c.call("openat", fmt.Sprintf("open %s namespace %s", known.kind, path), cwdFD(), path, openFlags(unix.O_RDONLY), 0).into(fd)
+		join = append(join, joined{fd, named(uint64(known.flag), known.text), fmt.Sprintf("join %s namespace %s", known.kind, path)})
+	}
+	for _, j := range join {
+		c.call("setns", j.note, j.fd, j.flag)
+	}
+	flags := c.ns.CloneFlags()
+	text := ""
+	for _, known := range namespaceFlags {
+		if flags&known.flag != 0 {
+			text += known.text + "|"
+		}
+	}
+	// CLONE_PARENT: the runtime, not this process, gets to wait for the child.
+	c.special(OpClone, "clone", "enter the new namespaces",
+		named(uint64(flags|unix.CLONE_PARENT|int(unix.SIGCHLD)), text+"CLONE_PARENT|SIGCHLD"))
+}
+
+// becomeMappedRoot takes user and group 0 of the new user namespace where they
+// are mapped: files are to be made by ids that exist there.
+func (c *compiler) becomeMappedRoot() {
+	has := func(maps []specs.LinuxIDMapping) bool {
+		for _, m := range maps {
+			if m.ContainerID == 0 && m.Size > 0 {
+				return true
+			}
+		}
+		return false
+	}
+	if has(c.spec.Linux.GIDMappings) {
+		c.call("setresgid", "become group 0 of the user namespace", 0, 0, 0)
+	}
+	if has(c.spec.Linux.UIDMappings) {
+		c.call("setresuid", "become user 0 of the user namespace", 0, 0, 0)
+	}
+}
+
+// network brings the loopback interface of a new network namespace up
+// (netdevice(7)); an address it has by itself.
+func (c *compiler) network() error {
+	if c.ns.New&unix.CLONE_NEWNET == 0 {
+		return nil
+	}
+	sock := c.register("sock")
+	c.call("socket", "open a socket to configure loopback", named(unix.AF_INET, "AF_INET"), named(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, "SOCK_DGRAM|SOCK_CLOEXEC"), 0).into(sock)
+	var name [unix.IFNAMSIZ]byte
+	copy(name[:], "lo")
+	request := c.record(`{ifr_name="lo", ifr_flags=IFF_UP|IFF_RUNNING}`, name, uint16(unix.IFF_UP|unix.IFF_RUNNING), [22]byte{})
+	c.call("ioctl", "bring loopback up", sock, named(unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"), request)
+	c.closeFrom(sock)
+	return nil
+}
+
+// names sets host and domain name.
+func (c *compiler) names() error {
+	for _, n := range []struct{ call, field, value string }{
+		{"sethostname", "hostname", c.spec.Hostname},
+		{"setdomainname", "domainname", c.spec.Domainname},
+	} {
+		if n.value == "" {
+			continue
+		}
+		if !c.ns.Has(unix.CLONE_NEWUTS) {
+			return fmt.Errorf("%s: %q needs a uts namespace of the container's own", n.field, n.value)
+		}
+		if len(n.value) > 64 {
+			return fmt.Errorf("%s: longer than 64 bytes", n.field)
+		}
+		c.call(n.call, "set "+n.field+" "+n.value, n.value, len(n.value))
+	}
+	return nil
+}
+
+// oomScore sets oom_score_adj; lowering it below the caller's own needs
+// CAP_SYS_RESOURCE, and without it the container runs with a warning.
+func (c *compiler) oomScore() error {
+	adj := c.spec.Process.OOMScoreAdj
+	if adj == nil {
+		return nil
+	}
+	if *adj < -1000 || *adj > 1000 {
+		return fmt.Errorf("process.oomScoreAdj: %d is not between -1000 and 1000", *adj)
+	}
+	fd := c.register("oom")
+	c.call("openat", "open oom_score_adj", cwdFD(), "/proc/self/oom_score_adj", openFlags(unix.O_WRONLY), 0).into(fd)
+	value := strconv.Itoa(*adj)
+	done := c.label()
+	note := "set oom_score_adj to " + value
+	index := c.call("write", note, fd, value, len(value)).tolerate(unix.EACCES, unix.EPERM).ok(done).index
+	c.report(ReportWarning, index, "warn that oom_score_adj stays").tolerate(unix.EPIPE)
+	c.place(done)
+	c.closeFrom(fd)
+	return nil
+}
+
+// closeFrom closes descriptor r and all that were opened after it.
+func (c *compiler) closeFrom(r Register) {
+	c.call("close_range", "close what is no longer needed", r, named(0xffffffff, "~0"), 0)
+}
+
+// absolute makes a path of the bundle absolute.
+func (c *compiler) absolute(path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(c.opt.Bundle, path)
+}

@@ -1,0 +1,341 @@
+package program
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// bareSpec is a container of almost nothing, so that a golden file shows what
+// its test adds.
+func bareSpec() *specs.Spec {
+	return &specs.Spec{
+		Version: specs.Version,
+		Root:    &specs.Root{Path: "rootfs"},
+		Process: &specs.Process{Args: []string{"/bin/true"}, Cwd: "/"},
+		Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{
+			{Type: specs.PIDNamespace}, {Type: specs.MountNamespace},
+		}},
+	}
+}
+
+// defaultSpec is what `runc spec` writes: the common case.
+func defaultSpec(t *testing.T) *specs.Spec {
+	data, err := os.ReadFile("testdata/default-config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(data, &spec); err != nil {
+		t.Fatal(err)
+	}
+	return &spec
+}
+
+func testOptions() Options {
+	return Options{
+		ID: "test", Bundle: "/bundle", Control: 3, Listen: 5,
+		Host: Host{
+			LastCap: 40, Permitted: 1<<41 - 1,
+			IsDir: func(path string) (bool, error) {
+				switch {
+				case strings.HasPrefix(path, "/missing"):
+					return false, unix.ENOENT
+				case strings.HasSuffix(path, ".txt"):
+					return false, nil
+				}
+				return true, nil
+			},
+			Cgroups: []CgroupMount{
+				{Name: "cpu,cpuacct", Options: "cpu,cpuacct", Path: "/sys/fs/cgroup/cpu,cpuacct/test"},
+				{Name: "systemd", Options: "name=systemd", Path: "/sys/fs/cgroup/systemd/test"},
+			},
+		},
+	}
+}
+
+func mounts(list ...specs.Mount) func(*specs.Spec, *Options) {
+	return func(s *specs.Spec, _ *Options) { s.Mounts = list }
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// TestPrint compares the programs of many bundles with golden files: what a
+// container's set-up does is read there.
+func TestPrint(t *testing.T) {
+	namespaces := func(list ...specs.LinuxNamespace) func(*specs.Spec, *Options) {
+		return func(s *specs.Spec, _ *Options) { s.Linux.Namespaces = list }
+	}
+	tests := []struct {
+		name   string
+		change func(*specs.Spec, *Options)
+	}{
+		{"bare", func(*specs.Spec, *Options) {}},
+		{"readonly-rootfs", func(s *specs.Spec, _ *Options) { s.Root.Readonly = true }},
+		{"rootfs-propagation", func(s *specs.Spec, o *Options) {
+			s.Linux.RootfsPropagation = "rshared"
+			o.Host.RootParent = "/srv"
+		}},
+		{"masked-and-readonly-paths", func(s *specs.Spec, _ *Options) {
+			s.Linux.MaskedPaths = []string{"/proc/kcore", "/proc/acpi"}
+			s.Linux.ReadonlyPaths = []string{"/proc/sys"}
+		}},
+		{"mount-proc-sysfs-mqueue", mounts(
+			specs.Mount{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+			specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
+			specs.Mount{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
+		)},
+		{"mount-tmpfs-devpts", mounts(
+			specs.Mount{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
+			specs.Mount{Destination: "/tmp", Type: "tmpfs", Options: []string{"sync", "noatime", "rro"}},
+			specs.Mount{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+		)},
+		{"mount-cgroup-v1", func(s *specs.Spec, o *Options) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
+			s.Mounts = []specs.Mount{{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}}}
+		}},
+		{"mount-cgroup-v1-shared-namespace", mounts(
+			specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro"}},
+		)},
+		{"mount-cgroup-v2", func(s *specs.Spec, o *Options) {
+			o.Host.Cgroups = []CgroupMount{{Path: "/sys/fs/cgroup/test"}}
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
+			s.Mounts = []specs.Mount{{Destination: "/sys/fs/cgroup", Type: "cgroup2", Source: "cgroup2", Options: []string{"ro", "nosuid"}}}
+		}},
+		{"mount-bind-directory", mounts(
+			specs.Mount{Destination: "/data", Source: "/srv/data", Options: []string{"bind"}},
+			specs.Mount{Destination: "/a/b", Source: "relative", Options: []string{"rbind", "ro"}},
+		)},
+		{"mount-bind-file", mounts(
+			specs.Mount{Destination: "/etc/note.txt", Type: "bind", Source: "/srv/note.txt"},
+		)},
+		{"mount-remount", mounts(
+			specs.Mount{Destination: "/data", Options: []string{"remount", "ro", "nosuid"}},
+		)},
+		{"mount-propagation", func(s *specs.Spec, _ *Options) {
+			for _, p := range []string{"shared", "rshared", "slave", "rslave", "private", "rprivate", "unbindable", "runbindable"} {
+				s.Mounts = append(s.Mounts, specs.Mount{Destination: "/" + p, Source: "/srv", Options: []string{"bind", p}})
+			}
+		}},
+		{"mount-attributes", func(s *specs.Spec, _ *Options) {
+			for _, option := range []string{
+				"ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "noatime", "atime", "nodiratime", "diratime",
+				"relatime", "norelatime", "strictatime", "nostrictatime", "nosymfollow", "symfollow",
+			} {
+				s.Mounts = append(s.Mounts, specs.Mount{Destination: "/" + option, Source: "/srv", Options: []string{"bind", option}})
+				s.Mounts = append(s.Mounts, specs.Mount{Destination: "/r" + option, Source: "/srv", Options: []string{"rbind", "r" + option}})
+			}
+		}},
+		{"mount-superblock-options", mounts(
+			specs.Mount{Destination: "/mnt", Type: "ext4", Source: "/dev/vdb", Options: []string{
+				"defaults", "async", "dirsync", "lazytime", "nolazytime", "iversion", "noiversion", "silent", "loud", "nomand", "sync", "data=ordered",
+			}},
+		)},
+		{"devices", func(s *specs.Spec, _ *Options) {
+			s.Mounts = []specs.Mount{{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "mode=755"}}}
+			s.Linux.Devices = []specs.LinuxDevice{
+				{Path: "/dev/fuse", Type: "c", Major: 10, Minor: 229, FileMode: ptr(os.FileMode(0o600)), UID: ptr(uint32(1000)), GID: ptr(uint32(1000))},
+				{Path: "/dev/sub/loop", Type: "b", Major: 7, Minor: 0},
+				{Path: "/dev/null", Type: "c", Major: 1, Minor: 3, FileMode: ptr(os.FileMode(0o640))},
+			}
+		}},
+		{"devices-bind-dev", mounts(specs.Mount{Destination: "/dev", Source: "/dev", Options: []string{"rbind"}})},
+		{"sysctl", func(s *specs.Spec, _ *Options) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace}, specs.LinuxNamespace{Type: specs.IPCNamespace})
+			s.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": "1", "kernel/shmmax": "65536", "net/ipv4/conf/eth0.1/forwarding": "1"}
+		}},
+		{"rlimits", func(s *specs.Spec, _ *Options) {
+			s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 1024, Hard: 4096}, {Type: "RLIMIT_CORE", Soft: 0, Hard: 1<<64 - 1}}
+		}},
+		{"capabilities", func(s *specs.Spec, _ *Options) {
+			set := []string{"CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_CHECKPOINT_RESTORE"}
+			s.Process.Capabilities = &specs.LinuxCapabilities{
+				Bounding: set, Effective: set[:1], Permitted: set[:2], Inheritable: set[:2], Ambient: set[1:2],
+			}
+		}},
+		{"no-new-privileges-and-seccomp", func(s *specs.Spec, o *Options) {
+			s.Process.NoNewPrivileges = true
+			o.Seccomp = make([]byte, 16)
+		}},
+		{"seccomp-with-privileges", func(s *specs.Spec, o *Options) { o.Seccomp = make([]byte, 16); o.SeccompFlags = 2 }},
+		{"user", func(s *specs.Spec, o *Options) {
+			s.Process.User = specs.User{UID: 1000, GID: 1001, AdditionalGids: []uint32{5, 27}, Umask: ptr(uint32(0o077))}
+			s.Process.Cwd = "/home/user"
+			o.ChownStdio = []int{1}
+		}},
+		{"names", func(s *specs.Spec, _ *Options) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UTSNamespace})
+			s.Hostname, s.Domainname = "box", "example.org"
+		}},
+		{"join-namespaces", namespaces(
+			specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: "/proc/7/ns/net"},
+			specs.LinuxNamespace{Type: specs.PIDNamespace, Path: "/proc/7/ns/pid"},
+			specs.LinuxNamespace{Type: specs.MountNamespace},
+			specs.LinuxNamespace{Type: specs.IPCNamespace},
+		)},
+		{"user-namespace", func(s *specs.Spec, _ *Options) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+			s.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
+			s.Linux.GIDMappings = s.Linux.UIDMappings
+		}},
+		{"no-mount-namespace", namespaces(specs.LinuxNamespace{Type: specs.PIDNamespace})},
+		{"oom-score-adj", func(s *specs.Spec, _ *Options) { s.Process.OOMScoreAdj = ptr(-500) }},
+		{"personality", func(s *specs.Spec, _ *Options) {
+			s.Linux.Personality = &specs.LinuxPersonality{Domain: specs.PerLinux32}
+		}},
+		{"windows", func(s *specs.Spec, o *Options) {
+			s.Process.Args = []string{"/usr/lib/wine/wine64-preloader", "/usr/lib/wine/wine64", `C:\app.exe`}
+			s.Process.Env = []string{"WINEPREFIX=/prefix"}
+			o.Supervise, o.NoRandomize, o.StopGrace, o.Listen = true, true, 5000, -1
+		}},
+		{"terminal", func(s *specs.Spec, _ *Options) {
+			s.Process.Terminal = true
+			s.Process.ConsoleSize = &specs.Box{Width: 80, Height: 24}
+		}},
+		{"search-path", func(s *specs.Spec, _ *Options) {
+			s.Process.Args = []string{"true"}
+			s.Process.Env = []string{"PATH=/usr/bin:/bin"}
+		}},
+		{"no-pivot", func(_ *specs.Spec, o *Options) { o.NoPivot = true }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			spec, opt := bareSpec(), testOptions()
+			test.change(spec, &opt)
+			golden(t, test.name, spec, opt)
+		})
+	}
+	t.Run("default", func(t *testing.T) { golden(t, "default", defaultSpec(t), testOptions()) })
+}
+
+func golden(t *testing.T, name string, spec *specs.Spec, opt Options) {
+	t.Helper()
+	p, err := Compile(spec, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := p.Print(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range p.Warnings {
+		out.WriteString("warning: " + w + "\n")
+	}
+	if _, err := p.Encode(); err != nil {
+		t.Errorf("encode: %v", err)
+	}
+	file := filepath.Join("testdata", name+".txt")
+	if *update {
+		if err := os.WriteFile(file, out.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(out.Bytes(), want) {
+		t.Errorf("program differs from %s (go test -update writes it anew); got:\n%s", file, out.Bytes())
+	}
+}
+
+// TestErrors checks that what cannot be carried out is refused with the name of its field.
+func TestErrors(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*specs.Spec, *Options)
+		want   string
+	}{
+		{"no arguments", func(s *specs.Spec, _ *Options) { s.Process.Args = nil }, "process.args: empty"},
+		{"unknown namespace", func(s *specs.Spec, _ *Options) { s.Linux.Namespaces[0].Type = "x" }, `linux.namespaces[0]: namespace "x" is not supported`},
+		{"namespace twice", func(s *specs.Spec, _ *Options) { s.Linux.Namespaces[1] = s.Linux.Namespaces[0] }, `linux.namespaces[1]: namespace "pid" is listed twice`},
+		{"hostname of the host", func(s *specs.Spec, _ *Options) { s.Hostname = "x" }, `hostname: "x" needs a uts namespace`},
+		{"sysctl of the host", func(s *specs.Spec, _ *Options) { s.Linux.Sysctl = map[string]string{"vm.swappiness": "1"} }, `linux.sysctl["vm.swappiness"]: it does not belong to a namespace`},
+		{"sysctl of a shared namespace", func(s *specs.Spec, _ *Options) { s.Linux.Sysctl = map[string]string{"net.core.somaxconn": "1"} }, "needs a network namespace"},
+		{"sysctl outside", func(s *specs.Spec, _ *Options) { s.Linux.Sysctl = map[string]string{"net/../../x": "1"} }, "leads out of /proc/sys"},
+		{"mount on root", mounts(specs.Mount{Destination: "/x/..", Type: "tmpfs"}), "mounts[0] (/x/..): destination: the root itself"},
+		{"mount in proc", mounts(specs.Mount{Destination: "/proc/self/attr", Type: "tmpfs"}), "inside /proc"},
+		{"mount without type", mounts(specs.Mount{Destination: "/x"}), "type: empty"},
+		{"bind of nothing", mounts(specs.Mount{Destination: "/x", Source: "/missing", Options: []string{"bind"}}), "mounts[0] (/x): source: no such file"},
+		{"tmpcopyup", mounts(specs.Mount{Destination: "/x", Type: "tmpfs", Options: []string{"tmpcopyup"}}), `option "tmpcopyup" is not supported`},
+		{"id-mapped mount", mounts(specs.Mount{Destination: "/x", Type: "tmpfs", UIDMappings: []specs.LinuxIDMapping{{Size: 1}}}), "uidMappings"},
+		{"relative device", func(s *specs.Spec, _ *Options) { s.Linux.Devices = []specs.LinuxDevice{{Path: "x", Type: "c"}} }, "linux.devices[0]: path"},
+		{"device type", func(s *specs.Spec, _ *Options) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "z"}} }, "linux.devices[0]: type"},
+		{"unknown rlimit", func(s *specs.Spec, _ *Options) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_X"}} }, "process.rlimits[0].type"},
+		{"soft above hard", func(s *specs.Spec, _ *Options) {
+			s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_CORE", Soft: 2, Hard: 1}}
+		}, "process.rlimits[0].soft"},
+		{"oom score", func(s *specs.Spec, _ *Options) { s.Process.OOMScoreAdj = ptr(2000) }, "process.oomScoreAdj"},
+		{"personality", func(s *specs.Spec, _ *Options) { s.Linux.Personality = &specs.LinuxPersonality{Domain: "BSD"} }, "linux.personality.domain"},
+		{"propagation", func(s *specs.Spec, _ *Options) { s.Linux.RootfsPropagation = "x" }, "linux.rootfsPropagation"},
+		{"masked relative", func(s *specs.Spec, _ *Options) { s.Linux.MaskedPaths = []string{"x"} }, "linux.maskedPaths[0]"},
+		{"hooks", func(s *specs.Spec, _ *Options) { s.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "/x"}}} }, "hooks: not supported"},
+		{"apparmor", func(s *specs.Spec, _ *Options) { s.Process.ApparmorProfile = "x" }, "process.apparmorProfile: not supported"},
+		{"mounts without a mount namespace", func(s *specs.Spec, _ *Options) {
+			s.Linux.Namespaces = nil
+			s.Root.Readonly = true
+		}, "need a mount namespace"},
+		{"too long for a host name", func(s *specs.Spec, _ *Options) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UTSNamespace})
+			s.Hostname = strings.Repeat("x", 65)
+		}, "hostname: longer than 64 bytes"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			spec, opt := bareSpec(), testOptions()
+			test.change(spec, &opt)
+			_, err := Compile(spec, opt)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want one with %q", err, test.want)
+			}
+		})
+	}
+}
+
+// TestMissingCapability checks that a capability nobody has is left out with a warning.
+func TestMissingCapability(t *testing.T) {
+	spec, opt := bareSpec(), testOptions()
+	opt.Host.Permitted &^= 1 << unix.CAP_SYS_RESOURCE
+	spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: []string{"CAP_SYS_RESOURCE", "CAP_NEW"}}
+	p, err := Compile(spec, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Warnings) != 2 || !strings.Contains(p.Warnings[0], "CAP_SYS_RESOURCE left out") || !strings.Contains(p.Warnings[1], "CAP_NEW left out") {
+		t.Errorf("warnings: %q", p.Warnings)
+	}
+}
+
+// TestFailure checks the text that a failed step becomes.
+func TestFailure(t *testing.T) {
+	spec, opt := bareSpec(), testOptions()
+	spec.Mounts = []specs.Mount{{Destination: "/tmp", Type: "tmpfs"}}
+	p, err := Compile(spec, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range p.Instructions {
+		if p.Instructions[i].Name == "fsopen" {
+			err := p.Failure(i, unix.EPERM)
+			if want := "mount tmpfs on /tmp: operation not permitted (try --rootless)"; err.Error() != want {
+				t.Errorf("got %q, want %q", err, want)
+			}
+			if !errors.Is(err, unix.EPERM) {
+				t.Error("the errno is lost")
+			}
+			return
+		}
+	}
+	t.Fatal("no fsopen in the program")
+}

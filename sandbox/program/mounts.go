@@ -1,0 +1,285 @@
+package program
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Sizes and commands of the mount system calls (linux/mount.h).
+const (
+	mountAttrSize = 32 // sizeof(struct mount_attr)
+
+	fsconfigSetFlag   = 0
+	fsconfigSetString = 1
+	fsconfigCreate    = 6
+)
+
+// procExceptions may be mounted on although they lie in /proc: files that
+// programs such as lxcfs replace by the container's own view. Anything else
+// there could hide what security modules rely on (CVE-2019-16884).
+var procExceptions = []string{
+	"/proc/cpuinfo", "/proc/diskstats", "/proc/loadavg", "/proc/meminfo", "/proc/slabinfo", "/proc/stat", "/proc/swaps",
+	"/proc/uptime", "/proc/net/dev", "/proc/sys/crypto/fips_enabled", "/proc/sys/kernel/ns_last_pid",
+}
+
+// mounts carries out the mounts of the spec in their order.
+func (c *compiler) mounts() error {
+	for i := range c.spec.Mounts {
+		if err := c.mount(&c.spec.Mounts[i]); err != nil {
+			return fmt.Errorf("mounts[%d] (%s): %w", i, c.spec.Mounts[i].Destination, err)
+		}
+	}
+	return nil
+}
+
+func (c *compiler) mount(m *specs.Mount) error {
+	if m.Destination == "" {
+		return fmt.Errorf("destination: empty")
+	}
+	// Relative destinations are deprecated in the spec and taken as runc does.
+	dest := path.Clean("/" + m.Destination)
+	if dest == "/" {
+		return fmt.Errorf("destination: the root itself cannot be mounted on")
+	}
+	if strings.HasPrefix(dest, "/proc/") && !slices.Contains(procExceptions, dest) {
+		return fmt.Errorf("destination: it is inside /proc, where nothing may be mounted")
+	}
+	if len(m.UIDMappings)+len(m.GIDMappings) > 0 {
+		return fmt.Errorf("uidMappings: id-mapped mounts are not supported by this version of winbox")
+	}
+	o, err := parseMountOptions(m)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.remount:
+		c.remount(dest, o)
+		return nil
+	case o.bind:
+		return c.bind(m, dest, o)
+	case m.Type == "cgroup" || m.Type == "cgroup2":
+		c.cgroupMount(dest, o)
+		return nil
+	case m.Type == "":
+		return fmt.Errorf("type: empty, and neither bind nor rbind is among the options")
+	}
+	c.filesystem(m, dest, o)
+	return nil
+}
+
+// remount changes the attributes of what is mounted on dest.
+func (c *compiler) remount(dest string, o mountOptions) {
+	fd := c.register("mnt")
+	c.openInRoot(dest, "find "+dest+" to remount it", unix.O_PATH).into(fd)
+	c.attributes(fd, dest, o)
+	c.propagate(fd, dest, o)
+	c.closeFrom(fd)
+}
+
+// bind mounts a file or directory of the host (open_tree(2), move_mount(2)).
+// A clone is changed before it is attached, so that there is no moment in
+// which the container could use it with the wrong attributes.
+func (c *compiler) bind(m *specs.Mount, dest string, o mountOptions) error {
+	if m.Source == "" {
+		return fmt.Errorf("source: empty")
+	}
+	source := c.absolute(m.Source)
+	isDir, err := c.opt.Host.IsDir(source)
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	what := fmt.Sprintf("mount %s on %s", source, dest)
+	tree := c.cloneTree(cwdFD(), source, o.recursiveBind, what)
+	c.attributes(tree, dest, o)
+	var target Register
+	if isDir {
+		target = c.makeDir(dest, "mount "+source+" on it")
+	} else {
+		target = c.makeFile(dest, "mount "+source+" on it")
+	}
+	c.attach(tree, target, what)
+	c.propagate(tree, dest, o)
+	c.closeFrom(tree)
+	return nil
+}
+
+// cloneTree makes a detached copy of a mount, or of part of one.
+func (c *compiler) cloneTree(dir Operand, source string, recursive bool, note string) Register {
+	flags := uint64(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	text := "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC"
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+		text += "|AT_RECURSIVE"
+	}
+	if source == "" {
+		flags |= unix.AT_EMPTY_PATH
+		text += "|AT_EMPTY_PATH"
+	}
+	tree := c.register("tree")
+	c.call("open_tree", note, dir, source, named(flags, text)).into(tree)
+	return tree
+}
+
+// attach puts a detached mount on a file or directory of the container.
+func (c *compiler) attach(tree, target Register, note string) step {
+	return c.call("move_mount", note, tree, "", target, "",
+		named(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH, "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH"))
+}
+
+// setAttr calls mount_setattr(2) on the mount at fd.
+func (c *compiler) setAttr(fd Operand, recursive bool, a attr, propagation uint64, note string) step {
+	flags, text := uint64(unix.AT_EMPTY_PATH), "AT_EMPTY_PATH"
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+		text += "|AT_RECURSIVE"
+	}
+	var fields []string
+	if a.set != 0 {
+		fields = append(fields, "set="+mountAttrText(a.set))
+	}
+	if a.clear != 0 {
+		fields = append(fields, "clr="+mountAttrText(a.clear))
+	}
+	if propagation != 0 {
+		fields = append(fields, "propagation="+flagText(propagation, propagationNames, "0"))
+	}
+	rec := c.record("{"+strings.Join(fields, ", ")+"}", a.set, a.clear, propagation, uint64(0))
+	return c.call("mount_setattr", note, fd, "", named(flags, text), rec, mountAttrSize)
+}
+
+func fdOperand(r Register) Operand { return Operand{Kind: FromReg, Value: uint64(r)} }
+
+// attributes applies the attribute options to a mount and what is below it.
+func (c *compiler) attributes(fd Register, dest string, o mountOptions) {
+	if !o.one.empty() {
+		c.setAttr(fdOperand(fd), false, o.one, 0, "set attributes of "+dest)
+	}
+	if !o.tree.empty() {
+		c.setAttr(fdOperand(fd), true, o.tree, 0, "set attributes of "+dest+" and all mounts below it")
+	}
+}
+
+func (c *compiler) propagate(fd Register, dest string, o mountOptions) {
+	for _, p := range o.propagation {
+		c.setAttr(fdOperand(fd), p.recursive, attr{}, p.kind, "set propagation of "+dest)
+	}
+}
+
+// filesystem mounts a file system of its own type (fsopen(2), fsconfig(2),
+// fsmount(2)).
+func (c *compiler) filesystem(m *specs.Mount, dest string, o mountOptions) {
+	what := fmt.Sprintf("mount %s on %s", m.Type, dest)
+	target := c.makeDir(dest, "mount "+m.Type+" on it")
+	keepMode := m.Type == "tmpfs" && !slices.ContainsFunc(o.data, func(s string) bool { return strings.HasPrefix(s, "mode=") })
+	var perm Register
+	if keepMode {
+		perm = c.modeOf(target, dest)
+	}
+	source := m.Source
+	if source == "" {
+		source = m.Type
+	}
+	mnt := c.newFilesystem(m.Type, source, o.data, o.one, what)
+	if keepMode {
+		c.call("fchmodat", "give the tmpfs the mode of "+dest, mnt, ".", perm)
+	}
+	c.attach(mnt, target, what)
+	if !o.tree.empty() {
+		c.setAttr(fdOperand(mnt), true, o.tree, 0, "set attributes of "+dest)
+	}
+	c.propagate(mnt, dest, o)
+	c.closeFrom(target)
+}
+
+// newFilesystem makes a detached mount of a new superblock.
+func (c *compiler) newFilesystem(kind, source string, data []string, a attr, note string) Register {
+	fs := c.register("fs")
+	c.call("fsopen", note, kind, named(unix.FSOPEN_CLOEXEC, "FSOPEN_CLOEXEC")).into(fs)
+	setFlag, setString := named(fsconfigSetFlag, "FSCONFIG_SET_FLAG"), named(fsconfigSetString, "FSCONFIG_SET_STRING")
+	c.call("fsconfig", note, fs, setString, "source", source, 0)
+	for _, option := range data {
+		why := note + ": option " + option
+		if key, value, ok := strings.Cut(option, "="); ok {
+			c.call("fsconfig", why, fs, setString, key, value, 0)
+		} else {
+			c.call("fsconfig", why, fs, setFlag, option, 0, 0)
+		}
+	}
+	c.call("fsconfig", note, fs, named(fsconfigCreate, "FSCONFIG_CMD_CREATE"), 0, 0, 0)
+	mnt := c.register("mnt")
+	c.call("fsmount", note, fs, named(unix.FSMOUNT_CLOEXEC, "FSMOUNT_CLOEXEC"), named(a.set, mountAttrText(a.set))).into(mnt)
+	return mnt
+}
+
+// modeOf loads the permission bits of an open file: fstat(2), st_mode.
+func (c *compiler) modeOf(fd Register, name string) Register {
+	const statSize, modeOffset = 144, 24 // struct stat of x86-64 (asm/stat.h)
+	buf := c.bytes(make([]byte, statSize), "&stat")
+	c.call("fstat", "read the mode of "+name, fd, buf)
+	perm := c.register("mode")
+	c.special(OpLoad, "load", "take st_mode", buf.at(modeOffset), mode(0o7777)).into(perm)
+	return perm
+}
+
+// cgroupMount shows the container its own control groups: on v2 the one
+// hierarchy, on v1 a tmpfs with a directory for each (config-linux.md,
+// "Control groups"; cgroups(7)).
+func (c *compiler) cgroupMount(dest string, o mountOptions) {
+	if len(c.opt.Host.Cgroups) == 1 && c.opt.Host.Cgroups[0].Name == "" {
+		target := c.makeDir(dest, "mount cgroup2 on it")
+		c.cgroupHierarchy(c.opt.Host.Cgroups[0], target, dest, o)
+		c.closeFrom(target)
+		return
+	}
+	what := "mount tmpfs on " + dest + " for the control groups"
+	target := c.makeDir(dest, what)
+	later := o.one
+	top := attr{set: later.set &^ unix.MOUNT_ATTR_RDONLY}
+	mnt := c.newFilesystem("tmpfs", "tmpfs", []string{"mode=755"}, top, what)
+	c.attach(mnt, target, what)
+	for _, h := range c.opt.Host.Cgroups {
+		sub := path.Join(dest, h.Name)
+		c.call("mkdirat", "make "+sub, mnt, h.Name, mode(0o755))
+		dir := c.register("dir")
+		c.call("openat", "open "+sub, mnt, h.Name, openFlags(unix.O_PATH|unix.O_DIRECTORY), 0).into(dir)
+		c.cgroupHierarchy(h, dir, sub, o)
+		c.closeFrom(dir)
+		if names := strings.Split(h.Name, ","); len(names) > 1 {
+			for _, name := range names {
+				c.call("symlinkat", "link "+path.Join(dest, name), h.Name, mnt, name)
+			}
+		}
+	}
+	if later.set&unix.MOUNT_ATTR_RDONLY != 0 {
+		c.setAttr(fdOperand(mnt), false, attr{set: unix.MOUNT_ATTR_RDONLY}, 0, "make "+dest+" read-only")
+	}
+	c.propagate(mnt, dest, o)
+	c.closeFrom(target)
+}
+
+// cgroupHierarchy mounts one hierarchy on target: a mount of its own where a
+// cgroup namespace confines it to the container's group, else that group's directory.
+func (c *compiler) cgroupHierarchy(h CgroupMount, target Register, dest string, o mountOptions) {
+	what := "mount cgroup on " + dest
+	if !c.ns.Has(unix.CLONE_NEWCGROUP) {
+		tree := c.cloneTree(cwdFD(), h.Path, false, what)
+		c.attributes(tree, dest, o)
+		c.attach(tree, target, what)
+		return
+	}
+	// On a hybrid host the v2 hierarchy is among the others and has no options.
+	kind, data := "cgroup2", []string(nil)
+	if h.Options != "" {
+		kind, data = "cgroup", strings.Split(h.Options, ",")
+		if strings.HasPrefix(h.Options, "name=") {
+			data = append([]string{"none"}, data...)
+		}
+	}
+	mnt := c.newFilesystem(kind, "cgroup", data, o.one, what)
+	c.attach(mnt, target, what)
+}

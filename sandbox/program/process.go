@@ -1,0 +1,260 @@
+package program
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// console makes the pseudo-terminal of a process that wants one, in the
+// container's own devpts, and sends its master to the runtime.
+func (c *compiler) console() error {
+	p := c.spec.Process
+	if !p.Terminal {
+		return nil
+	}
+	const rdwr = unix.O_RDWR | unix.O_NOCTTY
+	ptmx, tty := c.register("ptmx"), c.register("tty")
+	c.openInRoot("/dev/pts/ptmx", "open a pseudo-terminal", rdwr).into(ptmx)
+	c.call("ioctl", "unlock the pseudo-terminal", ptmx, named(unix.TIOCSPTLCK, "TIOCSPTLCK"), c.record("[0]", uint32(0)))
+	if s := p.ConsoleSize; s != nil && s.Width <= 0xffff && s.Height <= 0xffff {
+		c.call("ioctl", "set the terminal's size", ptmx, named(unix.TIOCSWINSZ, "TIOCSWINSZ"),
+			c.record(fmt.Sprintf("{rows=%d, cols=%d}", s.Height, s.Width), uint16(s.Height), uint16(s.Width), uint32(0)))
+	}
+	// TIOCGPTPEER opens the other side without a path (ioctl_tty(2)).
+	c.call("ioctl", "open the terminal", ptmx, named(unix.TIOCGPTPEER, "TIOCGPTPEER"), openFlags(rdwr)).into(tty)
+	c.sendConsole(ptmx)
+	if c.ns.Has(unix.CLONE_NEWNS) {
+		tree := c.cloneTree(fdOperand(tty), "", false, "mount the terminal on /dev/console")
+		c.attach(tree, c.makeFile("/dev/console", "mount the terminal on it"), "mount the terminal on /dev/console")
+		c.closeFrom(tree)
+	}
+	c.call("fchown", "give the terminal to the user", tty, int(p.User.UID), -1).tolerate(unix.EINVAL, unix.EPERM)
+	c.call("ioctl", "make it the controlling terminal", tty, named(unix.TIOCSCTTY, "TIOCSCTTY"), 0)
+	for fd, name := range []string{"input", "output", "error"} {
+		c.call("dup3", "make the terminal standard "+name, tty, fd, 0)
+	}
+	c.closeFrom(ptmx)
+	return nil
+}
+
+// sendConsole sends a descriptor with a report of kind ReportConsole
+// (sendmsg(2), cmsg(3), unix(7)).
+func (c *compiler) sendConsole(master Register) {
+	const (
+		controlLen  = 24 // CMSG_SPACE(sizeof(int)): header 16, descriptor 4, padding 4
+		controlUsed = 20 // CMSG_LEN(sizeof(int))
+		fdOffset    = 16
+	)
+	rec := c.record("", uint32(ReportConsole), uint32(0), uint64(0))
+	control := c.record("", uint64(controlUsed), int32(unix.SOL_SOCKET), int32(unix.SCM_RIGHTS), int32(-1), uint32(0))
+	iov := c.record("", uint64(0), uint64(ReportSize))
+	c.pointer(iov.Value, rec)
+	msg := c.record("{iov=[{kind=5}], control=[{SCM_RIGHTS, [%ptmx]}]}",
+		uint64(0), uint64(0), // msg_name, msg_namelen
+		uint64(0), uint64(1), // msg_iov, msg_iovlen
+		uint64(0), uint64(controlLen), // msg_control, msg_controllen
+		uint64(0)) // msg_flags
+	c.pointer(msg.Value+16, iov)
+	c.pointer(msg.Value+32, control)
+	c.special(OpStore, "store", "put the descriptor into the message", control.at(fdOffset), master)
+	c.call("sendmsg", "send the terminal to the runtime", c.opt.Control, msg, named(unix.MSG_NOSIGNAL, "MSG_NOSIGNAL"))
+}
+
+// findExecutable checks that there is something to execute, so that `create`
+// already reports it when not. The check is made with the rights of the
+// set-up; whether the user may execute it shows at execve.
+func (c *compiler) findExecutable() error {
+	name := c.spec.Process.Args[0]
+	if name == "" {
+		return fmt.Errorf("process.args[0]: empty")
+	}
+	c.workingDirectory()
+	found, isDir := c.label(), c.label()
+	candidates := c.executables()
+	for i, file := range candidates {
+		last := i == len(candidates)-1
+		note := fmt.Sprintf("exec: %q: stat %s", name, file)
+		if last && !strings.Contains(name, "/") {
+			note = fmt.Sprintf("exec: %q: executable file not found in $PATH", name)
+		}
+		next := c.label()
+		exists := c.call("faccessat", note, cwdFD(), file, 0)
+		if !last {
+			exists.tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES).failed(next)
+		}
+		c.call("openat", fmt.Sprintf("exec: %q", name), cwdFD(), file, openFlags(unix.O_PATH|unix.O_DIRECTORY), 0).
+			tolerate(unix.ENOTDIR).ok(isDir).failed(found)
+		c.place(next)
+	}
+	c.place(isDir)
+	c.special(OpFail, "fail", fmt.Sprintf("exec: %q", name), named(uint64(unix.EISDIR), "EISDIR"))
+	c.place(found)
+	return nil
+}
+
+// executables are the files that args[0] may mean: itself when it has a slash,
+// else one for each folder of the process's PATH (execvp(3)).
+func (c *compiler) executables() []string {
+	p := c.spec.Process
+	name := p.Args[0]
+	if strings.Contains(name, "/") {
+		return []string{name}
+	}
+	search := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	for _, e := range p.Env {
+		if value, ok := strings.CutPrefix(e, "PATH="); ok {
+			search = value
+		}
+	}
+	var files []string
+	for dir := range strings.SplitSeq(search, ":") {
+		files = append(files, path.Join("/", dir, name))
+	}
+	return files
+}
+
+// workingDirectory makes the process's current directory if it is missing, as
+// engines rely on, and enters it. The root has been entered by now: an
+// absolute path starts there.
+func (c *compiler) workingDirectory() {
+	cwd := c.spec.Process.Cwd
+	if cwd == "" {
+		cwd = "/"
+	}
+	note := fmt.Sprintf("enter the working directory %s", cwd)
+	entered := c.label()
+	clean := path.Clean(cwd)
+	if clean == "/" {
+		c.call("chdir", note, clean)
+		return
+	}
+	c.call("chdir", note, clean).tolerate(unix.ENOENT).ok(entered)
+	for i := 1; i <= len(clean); i++ {
+		if i == len(clean) || clean[i] == '/' {
+			c.call("mkdirat", "make the working directory "+clean[:i], cwdFD(), clean[:i], mode(0o755)).tolerate(unix.EEXIST, unix.EROFS)
+		}
+	}
+	c.call("chdir", note, clean)
+	c.place(entered)
+}
+
+// waitForStart reports that the container is built. Unless it is to start at
+// once, it then waits for `start` to connect; from there on errors go to that
+// connection, and its end without one means that execve succeeded.
+func (c *compiler) waitForStart() error {
+	c.report(ReportCreated, 0, "report that the container is built").tolerate(unix.EPIPE)
+	if c.opt.Listen < 0 {
+		return nil
+	}
+	conn := c.register("start")
+	c.call("accept4", "wait for start", c.opt.Listen, 0, 0, named(unix.SOCK_CLOEXEC, "SOCK_CLOEXEC")).into(conn)
+	c.special(OpChannel, "channel", "report errors to start from here on", conn)
+	return nil
+}
+
+// rlimits of getrlimit(2) by their name in the spec.
+var rlimits = map[string]int{
+	"RLIMIT_CPU": unix.RLIMIT_CPU, "RLIMIT_FSIZE": unix.RLIMIT_FSIZE, "RLIMIT_DATA": unix.RLIMIT_DATA,
+	"RLIMIT_STACK": unix.RLIMIT_STACK, "RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_RSS": unix.RLIMIT_RSS,
+	"RLIMIT_NPROC": unix.RLIMIT_NPROC, "RLIMIT_NOFILE": unix.RLIMIT_NOFILE, "RLIMIT_MEMLOCK": unix.RLIMIT_MEMLOCK,
+	"RLIMIT_AS": unix.RLIMIT_AS, "RLIMIT_LOCKS": unix.RLIMIT_LOCKS, "RLIMIT_SIGPENDING": unix.RLIMIT_SIGPENDING,
+	"RLIMIT_MSGQUEUE": unix.RLIMIT_MSGQUEUE, "RLIMIT_NICE": unix.RLIMIT_NICE, "RLIMIT_RTPRIO": unix.RLIMIT_RTPRIO,
+	"RLIMIT_RTTIME": unix.RLIMIT_RTTIME,
+}
+
+// limits sets resource limits and the execution domain.
+func (c *compiler) limits() error {
+	seen := map[string]bool{}
+	for i, l := range c.spec.Process.Rlimits {
+		number, ok := rlimits[l.Type]
+		if !ok {
+			return fmt.Errorf("process.rlimits[%d].type: unknown limit %q", i, l.Type)
+		}
+		if seen[l.Type] {
+			return fmt.Errorf("process.rlimits[%d].type: %q is listed twice", i, l.Type)
+		}
+		if l.Soft > l.Hard {
+			return fmt.Errorf("process.rlimits[%d].soft: %d is more than the hard limit %d", i, l.Soft, l.Hard)
+		}
+		seen[l.Type] = true
+		rec := c.record(fmt.Sprintf("{%d, %d}", l.Soft, l.Hard), l.Soft, l.Hard)
+		c.call("prlimit64", fmt.Sprintf("set %s to %d:%d", l.Type, l.Soft, l.Hard), 0, named(uint64(number), l.Type), rec, 0)
+	}
+	return c.personality()
+}
+
+// Execution domains (linux/personality.h).
+const (
+	perLinux32      = 0x0008
+	addrNoRandomize = 0x0040000
+)
+
+// personality sets the execution domain; it has to come before seccomp, whose
+// usual profiles refuse ADDR_NO_RANDOMIZE.
+func (c *compiler) personality() error {
+	domain, text := uint64(0), "PER_LINUX"
+	if p := c.spec.Linux.Personality; p != nil {
+		if len(p.Flags) > 0 {
+			return fmt.Errorf("linux.personality.flags: no flags are supported")
+		}
+		switch p.Domain {
+		case specs.PerLinux:
+		case specs.PerLinux32:
+			domain, text = perLinux32, "PER_LINUX32"
+		default:
+			return fmt.Errorf("linux.personality.domain: %q is neither LINUX nor LINUX32", p.Domain)
+		}
+	} else if !c.opt.NoRandomize {
+		return nil
+	}
+	note := "set the execution domain"
+	if c.opt.NoRandomize {
+		domain |= addrNoRandomize
+		text += "|ADDR_NO_RANDOMIZE"
+		note = "switch address-space randomisation off"
+	}
+	c.call("personality", note, named(domain, text))
+	return nil
+}
+
+// execute takes the last steps and becomes, or supervises, the program.
+func (c *compiler) execute() error {
+	p := c.spec.Process
+	if p.NoNewPrivileges {
+		c.seccomp()
+	}
+	c.call("close_range", "let the program inherit nothing else", 3+c.opt.Preserve, named(0xffffffff, "~0"), named(unix.CLOSE_RANGE_CLOEXEC, "CLOSE_RANGE_CLOEXEC"))
+	argv, envp := c.vector(p.Args), c.vector(p.Env)
+	files := c.executables()
+	if c.opt.Supervise {
+		if len(files) != 1 {
+			return fmt.Errorf("process.args[0]: %q: a supervised program needs a path", p.Args[0])
+		}
+		c.special(OpSupervise, "supervise", fmt.Sprintf("exec: %q", p.Args[0]), files[0], argv, envp, c.opt.StopGrace)
+		return nil
+	}
+	for i, file := range files {
+		step := c.call("execve", fmt.Sprintf("exec: %q", p.Args[0]), file, argv, envp)
+		if i < len(files)-1 {
+			step.tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES)
+		}
+	}
+	return nil
+}
+
+// seccomp loads the filter (seccomp(2)).
+func (c *compiler) seccomp() {
+	f := c.opt.Seccomp
+	if len(f) == 0 {
+		return
+	}
+	const filterSize = 8 // sizeof(struct sock_filter)
+	block := c.bytes(f, "")
+	prog := c.record(fmt.Sprintf("{len=%d}", len(f)/filterSize), uint16(len(f)/filterSize), [6]byte{}, uint64(0))
+	c.pointer(prog.Value+8, block)
+	c.call("seccomp", "load the system call filter", named(unix.SECCOMP_SET_MODE_FILTER, "SECCOMP_SET_MODE_FILTER"), named(c.opt.SeccompFlags, fmt.Sprintf("%#x", c.opt.SeccompFlags)), prog)
+}

@@ -1,0 +1,133 @@
+package program
+
+import (
+	"errors"
+	"fmt"
+	"path"
+
+	"golang.org/x/sys/unix"
+)
+
+// rootfs makes a mount of the root file system and opens it: everything until
+// enterRoot works relative to its descriptor.
+func (c *compiler) rootfs() error {
+	if c.spec.Root == nil || c.spec.Root.Path == "" {
+		return errors.New("root.path: empty")
+	}
+	rootfs := c.absolute(c.spec.Root.Path)
+	c.root = c.register("root")
+	if !c.ns.Has(unix.CLONE_NEWNS) {
+		if len(c.spec.Mounts) > 0 || c.spec.Root.Readonly || len(c.spec.Linux.MaskedPaths)+len(c.spec.Linux.ReadonlyPaths) > 0 {
+			return errors.New("linux.namespaces: mounts, a read-only root, masked and read-only paths need a mount namespace")
+		}
+		c.call("openat", "open the root file system "+rootfs, cwdFD(), rootfs, openFlags(unix.O_PATH|unix.O_DIRECTORY), 0).into(c.root)
+		return nil
+	}
+	prop := propagation{unix.MS_SLAVE, true}
+	if name := c.spec.Linux.RootfsPropagation; name != "" {
+		var ok bool
+		if prop, ok = propagationOptions[name]; !ok {
+			return fmt.Errorf("linux.rootfsPropagation: %q is not a propagation type", name)
+		}
+	}
+	top := c.register("top")
+	c.call("openat", "open the root of the host", cwdFD(), "/", openFlags(unix.O_PATH|unix.O_DIRECTORY), 0).into(top)
+	c.setAttr(fdOperand(top), prop.recursive, attr{}, prop.kind, "keep mounts from spreading to the host")
+	c.closeFrom(top)
+	if prop.kind == unix.MS_SHARED && c.opt.Host.RootParent != "" {
+		// pivot_root refuses a root on a shared mount (pivot_root(2)).
+		parent := c.register("parent")
+		c.call("openat", "open "+c.opt.Host.RootParent, cwdFD(), c.opt.Host.RootParent, openFlags(unix.O_PATH), 0).into(parent)
+		c.setAttr(fdOperand(parent), false, attr{}, unix.MS_PRIVATE, "make the mount that holds the root file system private")
+		c.closeFrom(parent)
+	}
+	what := "mount the root file system " + rootfs
+	c.call("open_tree", what, cwdFD(), rootfs,
+		named(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE, "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_RECURSIVE")).into(c.root)
+	c.call("move_mount", what, c.root, "", cwdFD(), rootfs, named(unix.MOVE_MOUNT_F_EMPTY_PATH, "MOVE_MOUNT_F_EMPTY_PATH"))
+	return nil
+}
+
+// protectedPaths hides and write-protects paths of the kernel's file systems,
+// and then the root file system itself when it is to be read-only.
+func (c *compiler) protectedPaths() error {
+	for i, p := range c.spec.Linux.ReadonlyPaths {
+		if !path.IsAbs(p) {
+			return fmt.Errorf("linux.readonlyPaths[%d]: %q is not absolute", i, p)
+		}
+		c.readonlyPath(p)
+	}
+	for i, p := range c.spec.Linux.MaskedPaths {
+		if !path.IsAbs(p) {
+			return fmt.Errorf("linux.maskedPaths[%d]: %q is not absolute", i, p)
+		}
+		c.maskPath(p)
+	}
+	if c.spec.Root.Readonly {
+		c.setAttr(fdOperand(c.root), false, attr{set: unix.MOUNT_ATTR_RDONLY}, 0, "make the root file system read-only")
+	}
+	return nil
+}
+
+func (c *compiler) readonlyPath(p string) {
+	what := "make " + p + " read-only"
+	skip := c.label()
+	fd := c.register("path")
+	c.openInRoot(p, "find "+p+" to make it read-only", unix.O_PATH).into(fd).tolerate(unix.ENOENT, unix.ENOTDIR).failed(skip)
+	tree := c.cloneTree(fdOperand(fd), "", true, what)
+	c.setAttr(fdOperand(tree), true, attr{set: unix.MOUNT_ATTR_RDONLY}, 0, what)
+	c.attach(tree, fd, what)
+	c.closeFrom(fd)
+	c.place(skip)
+}
+
+// maskPath hides a path: a directory under an empty tmpfs, a file under the
+// host's /dev/null.
+func (c *compiler) maskPath(p string) {
+	what := "mask " + p
+	if c.devnull == 0 {
+		c.devnull = c.register("devnull")
+		c.call("openat", "open the host's /dev/null", cwdFD(), "/dev/null", openFlags(unix.O_PATH), 0).into(c.devnull)
+		c.empty = c.newFilesystem("tmpfs", "tmpfs", []string{"nr_blocks=1", "nr_inodes=1"}, attr{set: unix.MOUNT_ATTR_RDONLY}, "make an empty directory to mask with")
+	}
+	file, end, skip := c.label(), c.label(), c.label()
+	fd := c.register("path")
+	find := "find " + p + " to mask it"
+	c.openInRoot(p, find, unix.O_PATH|unix.O_DIRECTORY).into(fd).tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES).failed(file)
+	c.attach(c.cloneTree(fdOperand(c.empty), "", false, what), fd, what).ok(end)
+	c.place(file)
+	c.openInRoot(p, find, unix.O_PATH).into(fd).tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES).failed(skip)
+	c.attach(c.cloneTree(fdOperand(c.devnull), "", false, what), fd, what)
+	c.place(end)
+	c.closeFrom(fd)
+	c.place(skip)
+}
+
+// enterRoot makes the root file system the root of the process and lets go of
+// the host's (pivot_root(2), `pivot_root(".", ".")`).
+func (c *compiler) enterRoot() error {
+	c.call("fchdir", "enter the root file system", c.root)
+	switch {
+	case !c.ns.Has(unix.CLONE_NEWNS):
+		c.call("chroot", "make the root file system the root", ".")
+	case c.opt.NoPivot:
+		c.call("move_mount", "move the root file system to /", c.root, "", cwdFD(), "/", named(unix.MOVE_MOUNT_F_EMPTY_PATH, "MOVE_MOUNT_F_EMPTY_PATH"))
+		c.call("chroot", "make the root file system the root", ".")
+	default:
+		c.call("pivot_root", "make the root file system the root", ".", ".")
+		// The old root lies on top of the new one now. It must not pass the
+		// unmounting on to the host.
+		old := c.register("old")
+		c.call("openat", "open the old root", cwdFD(), ".", openFlags(unix.O_PATH|unix.O_DIRECTORY), 0).into(old)
+		c.setAttr(fdOperand(old), true, attr{}, unix.MS_SLAVE, "keep the unmounting from spreading to the host")
+		c.closeFrom(old)
+		c.call("umount2", "unmount the old root", ".", named(unix.MNT_DETACH, "MNT_DETACH"))
+	}
+	c.call("chdir", "leave no directory of the host open", "/")
+	c.closeFrom(c.root)
+	if name := c.spec.Linux.RootfsPropagation; name != "" && c.ns.Has(unix.CLONE_NEWNS) {
+		prop := propagationOptions[name]
+		c.setAttr(cwdFD(), prop.recursive, attr{}, prop.kind, "set propagation of the root file system")
+	}
+	return nil
+}

@@ -1,0 +1,247 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"winbox/oci"
+	"winbox/sandbox/cgroup"
+)
+
+// Errors that engines recognise by their text, which is runc's.
+var (
+	ErrNotExist     = errors.New("container does not exist")
+	ErrExist        = errors.New("container with given ID already exists")
+	ErrNotRunning   = errors.New("container not running")
+	ErrInvalidID    = errors.New("invalid container ID format")
+	ErrStartRunning = errors.New("cannot start an already running container")
+	ErrStartStopped = errors.New("cannot start a container that has stopped")
+)
+
+// stateVersion is raised when the state file changes in a way that an older
+// winbox would misread.
+const stateVersion = 1
+
+// Files in a container's state directory.
+const (
+	stateFile   = "state.json"
+	startSocket = "start.sock" // there while the container waits for its start
+)
+
+// record is the content of the state file.
+type record struct {
+	Version     int               `json:"version"`
+	ID          string            `json:"id"`
+	Bundle      string            `json:"bundle"`
+	Rootfs      string            `json:"rootfs"`
+	PID         int               `json:"pid"` // 0 until the init ELF runs
+	StartTime   uint64            `json:"startTime"`
+	Created     time.Time         `json:"created"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+	Owner       string            `json:"owner"`
+	Cgroup      *cgroup.State     `json:"cgroup,omitempty"`
+	// SharedPID tells that killing process 1 does not end the others.
+	SharedPID bool `json:"sharedPID,omitempty"`
+	// StartSteps are the notes of the program's instructions from number
+	// StartIndex on: those that `start` may have to explain.
+	StartIndex int      `json:"startIndex,omitempty"`
+	StartSteps []string `json:"startSteps,omitempty"`
+	// Scratch are directories that live as long as the container.
+	Scratch []string `json:"scratch,omitempty"`
+}
+
+// Container is one container and its state directory. A Container from
+// [Create] or [Load] may be used by one goroutine at a time.
+type Container struct {
+	dir string
+	rec record
+}
+
+// idPattern is runc's.
+var idPattern = regexp.MustCompile(`^[\w+.-]+$`)
+
+// checkID refuses what could not be, or should not be, a directory's name.
+func checkID(id string) error {
+	if id == "" {
+		return errors.New("container id cannot be empty")
+	}
+	if len(id) > 255 || id == "." || id == ".." || !idPattern.MatchString(id) {
+		return fmt.Errorf("%w: %.80q", ErrInvalidID, id)
+	}
+	return nil
+}
+
+// lock locks a state directory until the returned file is closed (flock(2)).
+// The directory may have been removed while waiting: then it is as if it had
+// never been there.
+func lock(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, ErrNotExist
+	} else if err != nil {
+		return nil, err
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	var locked, now unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &locked) != nil || unix.Stat(dir, &now) != nil || locked.Ino != now.Ino || locked.Dev != now.Dev {
+		f.Close()
+		return nil, ErrNotExist
+	}
+	return f, nil
+}
+
+// Load finds the container id below the state root.
+//
+// # Errors
+//
+// [ErrNotExist], [ErrInvalidID], or a state file that cannot be read.
+func Load(root, id string) (*Container, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	c := &Container{dir: filepath.Join(root, id)}
+	if err := c.read(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Container) read() error {
+	data, err := os.ReadFile(filepath.Join(c.dir, stateFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return ErrNotExist
+	} else if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, &c.rec); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(c.dir, stateFile), err)
+	}
+	if c.rec.Version != stateVersion {
+		return fmt.Errorf("%s: written by another version of winbox (format %d, this one has %d)", filepath.Join(c.dir, stateFile), c.rec.Version, stateVersion)
+	}
+	return nil
+}
+
+// save writes the state file as a whole or not at all.
+func (c *Container) save() error {
+	data, err := json.Marshal(&c.rec)
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(c.dir, stateFile), data, 0o600)
+}
+
+// writeFile replaces a file by way of a rename, so that readers see the old or
+// the new content.
+func writeFile(path string, data []byte, perm os.FileMode) error {
+	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, perm)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(temp, path)
+	}
+	if err != nil {
+		os.Remove(temp)
+	}
+	return err
+}
+
+// ID is the container's name.
+func (c *Container) ID() string { return c.rec.ID }
+
+// PID is the container's first process, as the host numbers it.
+func (c *Container) PID() int { return c.rec.PID }
+
+// Status tells where in its life the container is.
+func (c *Container) Status() oci.Status {
+	if c.rec.PID == 0 {
+		return oci.Creating
+	}
+	if !alive(c.rec.PID, c.rec.StartTime) {
+		return oci.Stopped
+	}
+	if _, err := os.Lstat(filepath.Join(c.dir, startSocket)); err == nil {
+		return oci.Created
+	}
+	if g := c.group(); g != nil {
+		if frozen, err := g.Frozen(); err == nil && frozen {
+			return oci.Paused
+		}
+	}
+	return oci.Running
+}
+
+// State is what the runtime spec tells of a container.
+func (c *Container) State() oci.State {
+	s := oci.NewState()
+	s.ID, s.Bundle, s.Rootfs, s.Created = c.rec.ID, c.rec.Bundle, c.rec.Rootfs, c.rec.Created
+	s.Annotations, s.Owner = c.rec.Annotations, c.rec.Owner
+	s.Status = c.Status()
+	if s.Status != oci.Stopped {
+		s.PID = c.rec.PID
+	}
+	return s
+}
+
+// group is the container's control group, or nil when it has none.
+func (c *Container) group() *cgroup.Group {
+	if c.rec.Cgroup == nil {
+		return nil
+	}
+	g, err := cgroup.Load(*c.rec.Cgroup)
+	if err != nil {
+		return nil
+	}
+	return g
+}
+
+// alive tells whether the process is there, has not ended, and is the one
+// that was started then.
+func alive(pid int, startTime uint64) bool {
+	state, start, err := processStat(pid)
+	return err == nil && start == startTime && state != 'Z' && state != 'X'
+}
+
+// processStat reads the state letter and the start time, in clock ticks after
+// boot, of a process (proc_pid_stat(5), fields 3 and 22).
+func processStat(pid int) (state byte, start uint64, err error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, 0, err
+	}
+	// The second field is the program's name in parentheses and may hold anything.
+	end := bytes.LastIndexByte(data, ')')
+	if end < 0 {
+		return 0, 0, fmt.Errorf("process %d: no name in stat", pid)
+	}
+	fields := bytes.Fields(data[end+1:])
+	if len(fields) < 20 {
+		return 0, 0, fmt.Errorf("process %d: only %d fields in stat", pid, len(fields)+2)
+	}
+	start, err = strconv.ParseUint(string(fields[19]), 10, 64)
+	return fields[0][0], start, err
+}

@@ -1,0 +1,23 @@
+package wine
+
+import _ "embed"
+
+// bootAMD64 is the small boot program, which takes the place of Wine's wineboot.exe (boot/wineboot.c).
+//
+//go:embed boot/wineboot-amd64.exe
+var bootAMD64 []byte
+
+// bcryptAMD64 is bcryptprimitives.dll for a Wine before 9, which lacks it (boot/bcryptprimitives.c).
+//
+//go:embed boot/bcryptprimitives-amd64.dll
+var bcryptAMD64 []byte
+
+// Boot says how much of Windows is started before the program.
+type Boot string
+
+const (
+	// BootMinimal starts the wineserver and the program, nothing else. It is the default.
+	BootMinimal Boot = "minimal"
+	// BootFull starts what stock Wine starts: services, plug and play, explorer.
+	BootFull Boot = "full"
+)

@@ -1,0 +1,494 @@
+/*
+ * wineboot.exe for the minimal boot of winbox.
+ *
+ * The first process that is started from Unix in a Wine session runs C:\windows\system32\wineboot.exe --init and waits
+ * for the event \KernelObjects\__wineboot_event. Wine's own program then fills the shared page of user data and the
+ * volatile part of the registry, and starts the service manager and its services. This one fills the same and starts
+ * nothing. It imports ntdll only: every other DLL would cost a load in each cold start.
+ *
+ * Where Wine asks its own tables, this asks the processor (CPUID) or the NT interface. What differs on purpose:
+ *   - ~MHz is the nominal frequency that NtPowerInformation reports, without a measurement of the time stamp counter;
+ *   - HARDWARE\DESCRIPTION\System\BIOS has its values, but empty: they would name the host;
+ *   - the DNS domain is what follows the first dot of the host name, without a look-up;
+ *   - Run, RunOnce, RunServices, pending renames and wininit.ini are left alone.
+ */
+#include "nt.h"
+
+#include <cpuid.h>
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static const HANDLE this_process = (HANDLE)(LONG_PTR)-1;
+
+/* The compiler may call these by itself; there is no C library. */
+void *memset(void *to, int c, size_t n)
+{
+	for (char *p = to; n--;)
+		*p++ = (char)c;
+	return to;
+}
+
+void *memcpy(void *to, const void *from, size_t n)
+{
+	char *p = to;
+	for (const char *q = from; n--;)
+		*p++ = *q++;
+	return to;
+}
+
+/* ---- strings ---- */
+
+static size_t length(const WCHAR *s)
+{
+	size_t n = 0;
+	while (s[n])
+		n++;
+	return n;
+}
+
+/* text is a string under construction in a fixed buffer; what does not fit is cut. */
+struct text {
+	WCHAR  s[256];
+	size_t n;
+};
+
+static void add(struct text *t, const WCHAR *s)
+{
+	while (*s && t->n < COUNT(t->s) - 1)
+		t->s[t->n++] = *s++;
+	t->s[t->n] = 0;
+}
+
+static void add_number(struct text *t, ULONG value, unsigned base, unsigned digits)
+{
+	WCHAR    reversed[12], ordered[12];
+	unsigned n = 0;
+
+	do {
+		reversed[n++] = L"0123456789abcdef"[value % base];
+		value /= base;
+	} while (value || n < digits);
+	for (unsigned i = 0; i < n; i++)
+		ordered[i] = reversed[n - 1 - i];
+	ordered[n] = 0;
+	add(t, ordered);
+}
+
+static UNICODE_STRING name_of(const WCHAR *s)
+{
+	UNICODE_STRING u = { (USHORT)(length(s) * sizeof(WCHAR)), (USHORT)((length(s) + 1) * sizeof(WCHAR)), (WCHAR *)s };
+	return u;
+}
+
+static OBJECT_ATTRIBUTES attributes(HANDLE root, UNICODE_STRING *name)
+{
+	OBJECT_ATTRIBUTES a;
+	InitializeObjectAttributes(&a, name, OBJ_CASE_INSENSITIVE | OBJ_OPENIF, root, NULL);
+	return a;
+}
+
+/* environment copies a variable of this process; it is empty when there is none. */
+static void environment(const WCHAR *name, WCHAR *value, size_t size)
+{
+	UNICODE_STRING key = name_of(name), to = { 0, (USHORT)((size - 1) * sizeof(WCHAR)), value };
+
+	if (RtlQueryEnvironmentVariable_U(NULL, &key, &to))
+		to.Length = 0;
+	value[to.Length / sizeof(WCHAR)] = 0;
+}
+
+/* ---- registry ---- */
+
+/* make_key opens or creates every level of a path below root. The options (REG_OPTION_VOLATILE) hold for the levels
+ * that are new. */
+static HANDLE make_key(HANDLE root, const WCHAR *path, ULONG options)
+{
+	HANDLE key = root;
+
+	while (*path) {
+		size_t n = 0;
+		while (path[n] && path[n] != '\\')
+			n++;
+
+		UNICODE_STRING    name = { (USHORT)(n * sizeof(WCHAR)), (USHORT)(n * sizeof(WCHAR)), (WCHAR *)path };
+		OBJECT_ATTRIBUTES attr = attributes(key, &name);
+		HANDLE            next = NULL;
+		NTSTATUS          status = NtCreateKey(&next, KEY_ALL_ACCESS, &attr, 0, NULL, options, NULL);
+
+		if (key != root)
+			NtClose(key);
+		if (status)
+			return NULL;
+		key = next;
+		path += n + (path[n] == '\\');
+	}
+	return key;
+}
+
+static void set(HANDLE key, const WCHAR *name, ULONG type, const void *data, size_t size)
+{
+	UNICODE_STRING n = name_of(name);
+
+	if (key)
+		NtSetValueKey(key, &n, 0, type, (PVOID)data, (ULONG)size);
+}
+
+static void set_string(HANDLE key, const WCHAR *name, const WCHAR *value)
+{
+	set(key, name, REG_SZ, value, (length(value) + 1) * sizeof(WCHAR));
+}
+
+static void set_number(HANDLE key, const WCHAR *name, ULONG value)
+{
+	set(key, name, REG_DWORD, &value, sizeof(value));
+}
+
+/* ---- processor ---- */
+
+struct processor {
+	struct cpu_information info;
+	ULONG                  count;
+	ULONG                  physical_pages;
+	WCHAR                  vendor[13];
+	WCHAR                  brand[65];
+	struct text            identifier;
+};
+
+struct registers {
+	unsigned a, b, c, d;
+};
+
+/* cpuid gives zeros for a leaf that the processor does not have. */
+static struct registers cpuid(unsigned leaf, unsigned sub)
+{
+	struct registers r = { 0, 0, 0, 0 };
+
+	if (__get_cpuid_max(leaf & 0x80000000u, NULL) >= leaf)
+		__cpuid_count(leaf, sub, r.a, r.b, r.c, r.d);
+	return r;
+}
+
+static void describe_processor(struct processor *p)
+{
+	struct registers         id = cpuid(0, 0), version = cpuid(1, 0);
+	struct basic_information basic = { 0 };
+	unsigned                 parts[3] = { id.b, id.d, id.c };
+	char                     brand[64] = { 0 };
+
+	NtQuerySystemInformation(SystemBasicInformation, &basic, sizeof(basic), NULL);
+	NtQuerySystemInformation(SYSTEM_CPU_INFORMATION_CLASS, &p->info, sizeof(p->info), NULL);
+	p->count = (UCHAR)basic.processors;
+	p->physical_pages = basic.physical_pages;
+
+	for (unsigned i = 0; i < 12; i++)
+		p->vendor[i] = (UCHAR)(parts[i / 4] >> (i % 4 * 8));
+	p->vendor[12] = 0;
+	if (NtQuerySystemInformation(SYSTEM_PROCESSOR_BRAND_CLASS, brand, sizeof(brand) - 1, NULL))
+		brand[0] = 0;
+	for (unsigned i = 0; i < sizeof(brand); i++)
+		p->brand[i] = (UCHAR)brand[i];
+	p->brand[64] = 0;
+
+	/* Family, model and stepping as Intel's and AMD's manuals say: the extended parts count for some families only. */
+	unsigned family = version.a >> 8 & 0xf, model = version.a >> 4 & 0xf;
+	if (family == 6 || family == 15)
+		model |= version.a >> 12 & 0xf0;
+	if (family == 15)
+		family += version.a >> 20 & 0xff;
+	p->identifier.n = 0;
+	add(&p->identifier, p->vendor[0] == 'A' && p->vendor[7] == 'i' ? L"AMD64" : L"Intel64"); /* Authent i cAMD */
+	add(&p->identifier, L" Family ");
+	add_number(&p->identifier, family, 10, 1);
+	add(&p->identifier, L" Model ");
+	add_number(&p->identifier, model, 10, 1);
+	add(&p->identifier, L" Stepping ");
+	add_number(&p->identifier, version.a & 0xf, 10, 1);
+}
+
+/* ---- the shared page ---- */
+
+static void fill_features(BOOLEAN *has)
+{
+	struct registers base = cpuid(1, 0), seven = cpuid(7, 0), extended = cpuid(0x80000001, 0), svm = cpuid(0x8000000a, 0);
+	BOOL             saves = base.c >> 27 & 1; /* OSXSAVE: the system switches the extended registers */
+
+	has[PF_COMPARE_EXCHANGE_DOUBLE] = base.d >> 8 & 1;
+	has[PF_MMX_INSTRUCTIONS_AVAILABLE] = base.d >> 23 & 1;
+	has[PF_XMMI_INSTRUCTIONS_AVAILABLE] = base.d >> 25 & 1;
+	has[PF_3DNOW_INSTRUCTIONS_AVAILABLE] = extended.d >> 31 & 1;
+	has[PF_RDTSC_INSTRUCTION_AVAILABLE] = base.d >> 4 & 1;
+	has[PF_PAE_ENABLED] = base.d >> 6 & 1;
+	has[PF_XMMI64_INSTRUCTIONS_AVAILABLE] = base.d >> 26 & 1;
+	has[PF_SSE_DAZ_MODE_AVAILABLE] = base.d >> 26 & 1; /* every x86-64 processor has it */
+	has[PF_NX_ENABLED] = extended.d >> 20 & 1;
+	has[PF_SSE3_INSTRUCTIONS_AVAILABLE] = base.c & 1;
+	has[PF_COMPARE_EXCHANGE128] = base.c >> 13 & 1;
+	has[PF_XSAVE_ENABLED] = saves;
+	has[PF_SECOND_LEVEL_ADDRESS_TRANSLATION] = svm.d & 1;
+	has[PF_VIRT_FIRMWARE_ENABLED] = extended.c >> 2 & 1;
+	has[PF_RDWRFSGSBASE_AVAILABLE] = seven.b & 1;
+	has[PF_FASTFAIL_AVAILABLE] = TRUE;
+	has[PF_SSSE3_INSTRUCTIONS_AVAILABLE] = base.c >> 9 & 1;
+	has[PF_SSE4_1_INSTRUCTIONS_AVAILABLE] = base.c >> 19 & 1;
+	has[PF_SSE4_2_INSTRUCTIONS_AVAILABLE] = base.c >> 20 & 1;
+	has[PF_AVX_INSTRUCTIONS_AVAILABLE] = saves && base.c >> 28 & 1;
+	has[PF_AVX2_INSTRUCTIONS_AVAILABLE] = saves && seven.b >> 5 & 1;
+}
+
+/* fill_xstate describes the XSAVE area up to AVX, the part that every Wine since 5.x can switch. The layout of these
+ * three components is fixed by the architecture (Intel SDM volume 1, 13.4). */
+static void fill_xstate(struct xstate *x)
+{
+	enum { LEGACY = 160, SSE = 256, HEADER = 64, AVX = 256, AVX_OFFSET = 512 + HEADER };
+	struct registers all = cpuid(13, 0), options = cpuid(13, 1);
+
+	if (!(all.a & 4))
+		return;
+	x->enabled = x->enabled_volatile = 7;
+	x->size = AVX_OFFSET + AVX;
+	x->flags = options.a & 3;
+	x->all_size = all.b;
+	x->features[0].size = x->all_sizes[0] = LEGACY;
+	x->features[1].size = x->all_sizes[1] = SSE;
+	x->features[1].offset = LEGACY;
+	x->features[2].size = x->all_sizes[2] = AVX;
+	x->features[2].offset = AVX_OFFSET;
+}
+
+static void fill_shared_page(const struct processor *p)
+{
+	UNICODE_STRING         name = name_of(L"\\KernelObjects\\__wine_user_shared_data");
+	OBJECT_ATTRIBUTES      attr = attributes(NULL, &name);
+	RTL_OSVERSIONINFOEXW   version = { .dwOSVersionInfoSize = sizeof(version) };
+	static const WCHAR     root[] = L"C:\\windows";
+	HANDLE                 section;
+	SIZE_T                 size = KUSD_SIZE;
+	void                  *view = NULL;
+
+	if (NtOpenSection(&section, SECTION_ALL_ACCESS, &attr))
+		return;
+	if (!NtMapViewOfSection(section, this_process, &view, 0, 0, NULL, &size, 2 /* ViewUnmap */, 0, PAGE_READWRITE)) {
+		UCHAR *page = view;
+
+		RtlGetVersion((PRTL_OSVERSIONINFOW)&version);
+		*(ULONG *)(page + KUSD_TICK_MULTIPLIER) = 1 << 24;
+		memcpy(page + KUSD_SYSTEM_ROOT, root, sizeof(root));
+		*(ULONG *)(page + KUSD_LARGE_PAGE) = 2 << 20;
+		*(ULONG *)(page + KUSD_BUILD_NUMBER) = version.dwBuildNumber;
+		*(ULONG *)(page + KUSD_PRODUCT_TYPE) = version.wProductType;
+		page[KUSD_PRODUCT_VALID] = TRUE;
+		*(USHORT *)(page + KUSD_ARCHITECTURE) = p->info.architecture;
+		*(ULONG *)(page + KUSD_MAJOR_VERSION) = version.dwMajorVersion;
+		*(ULONG *)(page + KUSD_MINOR_VERSION) = version.dwMinorVersion;
+		*(ULONG *)(page + KUSD_SUITE_MASK) = version.wSuiteMask;
+		page[KUSD_NX_POLICY] = NX_POLICY_OPT_IN;
+		*(ULONG *)(page + KUSD_PHYSICAL_PAGES) = p->physical_pages;
+		*(ULONG *)(page + KUSD_PROCESSORS) = p->count;
+		page[KUSD_GROUPS] = 1;
+		fill_features(page + KUSD_FEATURES);
+		if (page[KUSD_FEATURES + PF_AVX_INSTRUCTIONS_AVAILABLE])
+			fill_xstate((struct xstate *)(page + KUSD_XSTATE));
+		NtUnmapViewOfSection(this_process, view);
+	}
+	NtClose(section);
+}
+
+/* ---- registry keys made at each boot ---- */
+
+static void fill_hardware(HANDLE machine, const struct processor *p)
+{
+	static const WCHAR *const bios_strings[] = {
+		L"BaseBoardManufacturer", L"BaseBoardProduct", L"BaseBoardVersion", L"BIOSVendor", L"BIOSVersion",
+		L"BIOSReleaseDate", L"SystemManufacturer", L"SystemProductName", L"SystemVersion", L"SystemSKU", L"SystemFamily",
+	};
+	static const WCHAR *const bios_numbers[] = {
+		L"BiosMajorRelease", L"BiosMinorRelease", L"ECFirmwareMajorVersion", L"ECFirmwareMinorVersion",
+	};
+	static struct power_information power[1024];
+	HANDLE system = make_key(machine, L"Hardware\\Description\\System", REG_OPTION_VOLATILE);
+	ULONG  count = p->count < COUNT(power) ? p->count : COUNT(power);
+
+	if (!system)
+		return;
+	if (NtPowerInformation(ProcessorInformation, NULL, 0, power, count * sizeof(power[0])))
+		power[0].max_mhz = 0;
+	set_string(system, L"Identifier", L"AT compatible");
+
+	HANDLE cpus = make_key(system, L"CentralProcessor", REG_OPTION_VOLATILE);
+	HANDLE fpus = make_key(system, L"FloatingPointProcessor", REG_OPTION_VOLATILE);
+	for (ULONG i = 0; i < count; i++) {
+		struct text number = { .n = 0 };
+		add_number(&number, i, 10, 1);
+		HANDLE cpu = make_key(cpus, number.s, REG_OPTION_VOLATILE);
+		set_number(cpu, L"FeatureSet", p->info.feature_bits);
+		set_string(cpu, L"Identifier", p->identifier.s);
+		set_string(cpu, L"ProcessorNameString", p->brand);
+		set_string(cpu, L"VendorIdentifier", p->vendor);
+		set_number(cpu, L"~MHz", power[i].max_mhz);
+		NtClose(cpu);
+		HANDLE fpu = make_key(fpus, number.s, REG_OPTION_VOLATILE);
+		set_string(fpu, L"Identifier", p->identifier.s);
+		NtClose(fpu);
+	}
+	NtClose(fpus);
+	NtClose(cpus);
+
+	HANDLE bios = make_key(system, L"BIOS", REG_OPTION_VOLATILE);
+	for (size_t i = 0; i < COUNT(bios_strings); i++)
+		set_string(bios, bios_strings[i], L"");
+	for (size_t i = 0; i < COUNT(bios_numbers); i++)
+		set_number(bios, bios_numbers[i], 0xff); /* "not known" in SMBIOS 2.3 */
+	NtClose(bios);
+	NtClose(system);
+}
+
+static void fill_environment(HANDLE machine, const struct processor *p)
+{
+	HANDLE      key = make_key(machine, L"System\\CurrentControlSet\\Control\\Session Manager\\Environment", 0);
+	struct text count = { .n = 0 }, identifier = { .n = 0 }, level = { .n = 0 }, revision = { .n = 0 };
+
+	add_number(&count, p->count, 10, 1);
+	add(&identifier, p->identifier.s);
+	add(&identifier, L", ");
+	add(&identifier, p->vendor);
+	add_number(&level, p->info.level, 10, 1);
+	add_number(&revision, p->info.revision, 16, 4);
+	set_string(key, L"NUMBER_OF_PROCESSORS", count.s);
+	set_string(key, L"PROCESSOR_ARCHITECTURE", L"AMD64");
+	set_string(key, L"PROCESSOR_IDENTIFIER", identifier.s);
+	set_string(key, L"PROCESSOR_LEVEL", level.s);
+	set_string(key, L"PROCESSOR_REVISION", revision.s);
+	NtClose(key);
+}
+
+/* read_host_name asks the kernel by way of procfs: gethostname would load ws2_32 and what it needs. */
+static void read_host_name(struct text *host, struct text *domain)
+{
+	UNICODE_STRING    name = name_of(L"\\??\\unix\\proc\\sys\\kernel\\hostname");
+	OBJECT_ATTRIBUTES attr = attributes(NULL, &name);
+	IO_STATUS_BLOCK   io = { { 0 }, 0 };
+	HANDLE            file;
+	char              bytes[128];
+	struct text      *to = host;
+
+	host->n = domain->n = 0;
+	host->s[0] = domain->s[0] = 0;
+	if (NtOpenFile(&file, GENERIC_READ | SYNCHRONIZE, &attr, &io, FILE_SHARE_READ | FILE_SHARE_WRITE,
+	               FILE_SYNCHRONOUS_IO_NONALERT | FILE_NON_DIRECTORY_FILE))
+		return;
+	if (NtReadFile(file, NULL, NULL, NULL, &io, bytes, sizeof(bytes), NULL, NULL))
+		io.Information = 0;
+	NtClose(file);
+	for (ULONG_PTR i = 0; i < io.Information && bytes[i] != '\n'; i++) {
+		WCHAR one[2] = { (UCHAR)bytes[i], 0 };
+		if (to == host && bytes[i] == '.')
+			to = domain;
+		else
+			add(to, one);
+	}
+}
+
+/* fill_computer_name gives back the NetBIOS name: at most 15 characters in upper case. */
+static void fill_computer_name(HANDLE machine, WCHAR name[16])
+{
+	struct text host, domain;
+	size_t      n;
+
+	read_host_name(&host, &domain);
+	for (n = 0; n < 15 && host.s[n]; n++)
+		name[n] = host.s[n] >= 'a' && host.s[n] <= 'z' ? host.s[n] - 32 : host.s[n];
+	name[n] = 0;
+	if (!n)
+		return;
+
+	HANDLE tcpip = make_key(machine, L"System\\CurrentControlSet\\Services\\Tcpip\\Parameters", 0);
+	set_string(tcpip, L"Hostname", host.s);
+	set_string(tcpip, L"Domain", domain.s);
+	NtClose(tcpip);
+
+	HANDLE names = make_key(machine, L"System\\CurrentControlSet\\Control\\ComputerName", 0);
+	HANDLE stored = make_key(names, L"ComputerName", 0);
+	set_string(stored, L"ComputerName", name);
+	NtClose(stored);
+	HANDLE active = make_key(names, L"ActiveComputerName", REG_OPTION_VOLATILE);
+	set_string(active, L"ComputerName", name);
+	NtClose(active);
+	NtClose(names);
+}
+
+static void fill_volatile_environment(const WCHAR *computer)
+{
+	UNICODE_STRING user;
+	WCHAR          name[64];
+	struct text    home = { .n = 0 }, roaming = { .n = 0 }, local = { .n = 0 }, server = { .n = 0 };
+
+	if (RtlFormatCurrentUserKeyPath(&user))
+		return;
+	OBJECT_ATTRIBUTES attr = attributes(NULL, &user);
+	HANDLE            root, key;
+	if (NtOpenKey(&root, KEY_ALL_ACCESS, &attr))
+		return;
+	key = make_key(root, L"Volatile Environment", REG_OPTION_VOLATILE);
+
+	environment(L"WINEUSERNAME", name, COUNT(name));
+	add(&home, L"C:\\users\\");
+	add(&home, name);
+	add(&roaming, home.s);
+	add(&roaming, L"\\AppData\\Roaming");
+	add(&local, home.s);
+	add(&local, L"\\AppData\\Local");
+	add(&server, L"\\\\");
+	add(&server, computer);
+	set_string(key, L"APPDATA", roaming.s);
+	set_string(key, L"CLIENTNAME", L"Console");
+	set_string(key, L"HOMEDRIVE", L"C:");
+	set_string(key, L"HOMEPATH", home.s + 2);
+	set_string(key, L"HOMESHARE", L"");
+	set_string(key, L"LOCALAPPDATA", local.s);
+	set_string(key, L"LOGONSERVER", server.s);
+	set_string(key, L"SESSIONNAME", L"Console");
+	set_string(key, L"USERDOMAIN", computer);
+	set_string(key, L"USERNAME", name);
+	set_string(key, L"USERPROFILE", home.s);
+	NtClose(key);
+	NtClose(root);
+}
+
+static HANDLE open_root(const WCHAR *path)
+{
+	UNICODE_STRING    name = name_of(path);
+	OBJECT_ATTRIBUTES attr = attributes(NULL, &name);
+	HANDLE            key = NULL;
+
+	NtCreateKey(&key, KEY_ALL_ACCESS, &attr, 0, NULL, 0, NULL);
+	return key;
+}
+
+void start(void)
+{
+	static struct processor cpu;
+	UNICODE_STRING          name = name_of(L"\\KernelObjects\\__wineboot_event");
+	OBJECT_ATTRIBUTES       attr = attributes(NULL, &name);
+	HANDLE                  event = NULL, machine, dynamic;
+	WCHAR                   computer[16] = { 0 };
+
+	describe_processor(&cpu);
+	fill_shared_page(&cpu);
+	if ((machine = open_root(L"\\Registry\\Machine"))) {
+		fill_hardware(machine, &cpu);
+		fill_environment(machine, &cpu);
+		fill_computer_name(machine, computer);
+		NtClose(machine);
+	}
+	if ((dynamic = open_root(L"\\Registry\\DynData"))) {
+		NtClose(make_key(dynamic, L"PerfStats\\StatData", 0));
+		NtClose(make_key(dynamic, L"Config Manager\\Enum", 0));
+		NtClose(dynamic);
+	}
+	fill_volatile_environment(computer);
+
+	/* Whoever was started from Unix in the meantime waits for the event, not for this process. */
+	if (NtCreateEvent(&event, EVENT_ALL_ACCESS, &attr, 0 /* NotificationEvent */, FALSE) >= 0)
+		NtSetEvent(event, NULL);
+	NtTerminateProcess(this_process, 0);
+}

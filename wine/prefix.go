@@ -1,0 +1,149 @@
+package wine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// prefixDir is where a container has its prefix.
+const prefixDir = "/prefix"
+
+// trim takes out of a fresh prefix what belongs to this boot or this host: the name of the server's directory, serial
+// ports, drive Z:, and the links from the user's folders to the Linux home.
+func (t *Template) trim() error {
+	prefix := t.Prefix()
+	if err := os.Remove(filepath.Join(prefix, "wineserver")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	// Any other content would be compared with the time of wine.inf, and Wine's own boot would update the prefix.
+	if err := os.WriteFile(filepath.Join(prefix, ".update-timestamp"), []byte("disable\n"), 0o644); err != nil {
+		return err
+	}
+	devices, err := os.ReadDir(filepath.Join(prefix, "dosdevices"))
+	if err != nil {
+		return fmt.Errorf("Wine made no prefix: %w", err) //nolint:staticcheck // a name
+	}
+	for _, d := range devices {
+		if d.Name() != "c:" {
+			if err := os.Remove(filepath.Join(prefix, "dosdevices", d.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return filepath.WalkDir(filepath.Join(t.driveC(), "users"), func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.Type() != fs.ModeSymlink {
+			return err
+		}
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+		return os.Mkdir(name, 0o755)
+	})
+}
+
+// builtinSignature stands in the DOS stub of each of Wine's own PE files, which a prefix holds copies of.
+var (
+	builtinSignature = []byte("Wine builtin DLL\x00")
+	builtinOffset    = int64(0x40)
+)
+
+// linkBuiltins replaces the copies of Wine's own PE files, some 700 MB, by links to the originals, which every
+// container sees at the same place. Wine loads them the same way.
+func (t *Template) linkBuiltins() error {
+	originals := make(map[string]string) // lower-case name → path on the host
+	sizes := make(map[string]int64)
+	entries, err := os.ReadDir(filepath.Join(t.Runtime.root, t.Runtime.WindowsDir))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		originals[strings.ToLower(e.Name())] = filepath.Join(t.Runtime.WindowsDir, e.Name())
+		sizes[strings.ToLower(e.Name())] = info.Size()
+	}
+	return filepath.WalkDir(t.driveC(), func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		key := strings.ToLower(entry.Name())
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		// The same name and size with the signature is the same file: the 32-bit copies differ in size, and where they
+		// would not, they lie in syswow64.
+		if info.Size() != sizes[key] || info.Size() == 0 || strings.EqualFold(filepath.Base(filepath.Dir(name)), "syswow64") {
+			return nil
+		}
+		builtin, err := isBuiltin(name)
+		if err != nil || !builtin {
+			return err
+		}
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+		return os.Symlink(originals[key], name)
+	})
+}
+
+// isBuiltin says whether a file carries Wine's signature.
+func isBuiltin(name string) (bool, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	got := make([]byte, len(builtinSignature))
+	if n, _ := f.ReadAt(got, builtinOffset); n < len(got) {
+		return false, nil
+	}
+	return bytes.Equal(got, builtinSignature), nil
+}
+
+// install puts winbox's own files into the prefix.
+func (t *Template) install() error {
+	system32 := filepath.Join(t.driveC(), "windows", "system32")
+	if err := replaceFile(filepath.Join(system32, "wineboot.exe"), bootAMD64); err != nil {
+		return err
+	}
+	if isFile(filepath.Join(t.Runtime.root, t.Runtime.WindowsDir, "bcryptprimitives.dll")) {
+		return nil // Wine 9 and later have their own
+	}
+	return replaceFile(filepath.Join(system32, "bcryptprimitives.dll"), bcryptAMD64)
+}
+
+// replaceFile writes a file anew, so that a link of its name is replaced and not followed.
+func replaceFile(name string, data []byte) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.WriteFile(name, data, 0o644)
+}
+
+// editRegistry makes the settings of the template: see [editSystem] and [editUser].
+func (t *Template) editRegistry() error {
+	for name, edit := range map[string]func(*registry){"system.reg": editSystem, "user.reg": editUser} {
+		file := filepath.Join(t.Prefix(), name)
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("the boot left no registry (the wineserver must be waited for, not killed): %w", err)
+		}
+		r, err := parseRegistry(data)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		edit(r)
+		if err := os.WriteFile(file, r.Bytes(), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
