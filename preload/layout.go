@@ -1,6 +1,7 @@
 package preload
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -63,6 +64,9 @@ type Region struct {
 	State State
 	// Name describes it in two or three words, for tables.
 	Name string
+
+	// reserved says of a forecast that the preloader takes its range.
+	reserved bool
 }
 
 // Options are the host facts and wishes that a plan depends on. The zero value
@@ -93,11 +97,12 @@ type Layout struct {
 	// Process is the machine of the Linux process: x86-64 for a 32-bit program
 	// under Options.NewWoW64.
 	Process pe.Machine
-	// Limit is the first address in the process above what Windows code gets.
+	// Limit is the first address in the process above all that Windows needs;
+	// holes above it are filled.
 	Limit uint64
-	// ProgramLimit is the same for the program itself: below Limit for a
-	// 32-bit program in a 64-bit process, and for one that is not
-	// large-address-aware.
+	// ProgramLimit is the first address above what the program itself gets. For
+	// a 32-bit program it is below Limit: the shared heap and the engine's
+	// tables, or its 64-bit libraries, are between them.
 	ProgramLimit uint64
 	// Regions cover the address space from 0 to the kernel's limit: ascending,
 	// without gaps or overlaps.
@@ -194,12 +199,12 @@ func newLayout(img *pe.Image, opt Options) (*Layout, error) {
 			l.ProgramLimit = limit4G
 		}
 	case img.Machine == pe.MachineI386 && !img.PE32Plus:
-		l.Limit = limit2G
+		l.ProgramLimit = limit2G
 		if img.LargeAddressAware() {
-			l.Limit = limit3G
+			l.ProgramLimit = limit3G
 		}
+		l.Limit = max(l.ProgramLimit, tablesEnd)
 		regions, top = regionsI386(l.Limit), topI386
-		l.ProgramLimit = l.Limit
 	case img.Machine == pe.MachineAMD64 || img.Machine == pe.MachineI386:
 		return nil, layoutError(Range{}, "malformed: optional header of the other word size than %s has", img.Machine)
 	default:
@@ -218,29 +223,43 @@ func newLayout(img *pe.Image, opt Options) (*Layout, error) {
 	if !ok || low >= l.ProgramLimit {
 		return nil, layoutError(Range{}, "vm.mmap_min_addr is %d: no address is left for the program", opt.MmapMinAddr)
 	}
-	l.put(Region{KindLow, Range{0, low}, StateUnmapped, nameLow})
+	if low > granularity {
+		l.put(Region{Kind: KindLow, Range: Range{0, low}, State: StateUnmapped, Name: "below vm.mmap_min_addr"})
+	}
+	l.leaveLoader()
 	return l, nil
+}
+
+// leaveLoader keeps the native loader's place out of the reservations.
+func (l *Layout) leaveLoader() {
+	end, ok := alignUp(l.loader.End, pageSize)
+	if l.loader.Empty() || !ok {
+		return
+	}
+	place := Range{l.loader.Start &^ (pageSize - 1), end}
+	for _, r := range l.Regions {
+		if r.Kind == KindNative && r.Range.Contains(place) {
+			return
+		}
+	}
+	l.put(Region{Kind: KindNative, Range: place, State: StateNative, Name: nameNativeLoader})
 }
 
 // put cuts r out of the regions it overlaps and adds it.
 func (l *Layout) put(r Region) {
 	regions := make([]Region, 0, len(l.Regions)+2)
 	for _, old := range l.Regions {
-		for _, piece := range []Range{{old.Range.Start, min(old.Range.End, r.Range.Start)}, {max(old.Range.Start, r.Range.End), old.Range.End}} {
-			if !piece.Empty() {
-				old.Range, piece = piece, old.Range
-				regions = append(regions, old)
-				old.Range = piece
+		left, right := old, old
+		left.Range.End = min(old.Range.End, r.Range.Start)
+		right.Range.Start = max(old.Range.Start, r.Range.End)
+		for _, piece := range []Region{left, right} {
+			if !piece.Range.Empty() {
+				regions = append(regions, piece)
 			}
 		}
 	}
 	regions = append(regions, r)
-	slices.SortFunc(regions, func(a, b Region) int {
-		if a.Range.Start < b.Range.Start {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(regions, func(a, b Region) int { return cmp.Compare(a.Range.Start, b.Range.Start) })
 	l.Regions = regions
 }
 
@@ -259,7 +278,7 @@ func (l *Layout) request(r Range) error {
 	}
 	for _, old := range slices.Clone(l.Regions) {
 		if part := old.Range.intersect(r); !part.Empty() && (old.State == StateFree || old.State == StateNative) {
-			l.put(Region{KindRequested, part, StateReserved, "requested range"})
+			l.put(Region{Kind: KindRequested, Range: part, State: StateReserved, Name: "requested range"})
 		}
 	}
 	return nil
@@ -281,7 +300,7 @@ func (l *Layout) placeImage(img *pe.Image) error {
 	want := Range{img.ImageBase, img.ImageBase + size}
 	problem := l.obstacle(want)
 	if problem == "" {
-		l.put(Region{KindImage, want, StateFixed, "program"})
+		l.put(Region{Kind: KindImage, Range: want, State: StateFixed, Name: "program"})
 		return nil
 	}
 	if !img.Relocatable() {
@@ -308,6 +327,9 @@ func (l *Layout) obstacle(r Range) string {
 		return fmt.Sprintf("the native loader is there (%s)", l.loader)
 	}
 	for _, other := range l.Regions {
+		if other.Name == nameNativeStack && r.Overlaps(other.Range) {
+			return "the stack of native code is there"
+		}
 		if (other.Kind == KindSharedUserData || other.Kind == KindSharedHeap) && r.Overlaps(other.Range) {
 			return fmt.Sprintf("%s is there (%s)", other.Name, other.Range)
 		}
@@ -326,8 +348,8 @@ func (l *Layout) forecast(kind Kind, name string, size uint64) bool {
 		if !ok || start >= r.Range.End || r.Range.End-start < size || size > l.ProgramLimit || start > l.ProgramLimit-size {
 			continue
 		}
-		state := StateForecast
-		l.put(Region{kind, Range{start, start + size}, state, name})
+		l.put(Region{Kind: kind, Range: Range{start, start + size}, State: StateForecast, Name: name,
+			reserved: r.State == StateReserved})
 		return true
 	}
 	return false
@@ -363,9 +385,7 @@ func (l *Layout) Reservations() []Range {
 		case StateReserved, StateFixed:
 			ranges = append(ranges, r.Range)
 		case StateForecast:
-			// Cut out of reserved space, or of the free space above it, which
-			// then needs no reservation: see Plan.
-			if r.Range.Start < freeAMD64 {
+			if r.reserved {
 				ranges = append(ranges, r.Range)
 			}
 		}

@@ -33,6 +33,7 @@ const (
 	nameLow          = "lowest 64 KiB" // of every process
 	nameSystemDLLs   = "system libraries"
 	nameNativeLoader = "native loader"
+	nameNativeStack  = "native stack"
 )
 
 // regionsLow are the regions below 2 GiB, the same in every process.
@@ -42,31 +43,31 @@ const (
 // loader must not be there first.
 func regionsLow() []Region {
 	return []Region{
-		{KindLow, Range{0, granularity}, StateUnmapped, nameLow},
-		{KindDOS, Range{granularity, dosEnd}, StateReserved, "DOS area"},
-		{KindMemory, Range{dosEnd, lowEnd}, StateReserved, "low memory"},
-		{KindDLL, Range{lowEnd, nativeLow}, StateReserved, nameSystemDLLs},
-		{KindNative, Range{nativeLow, nativeLowEnd}, StateNative, nameNativeLoader},
-		{KindTopDown, Range{nativeLowEnd, sharedUserData}, StateReserved, "thread blocks, top-down"},
-		{KindSharedUserData, Range{sharedUserData, limit2G}, StateFixed, "shared user data"},
+		{Kind: KindLow, Range: Range{0, granularity}, State: StateUnmapped, Name: nameLow},
+		{Kind: KindDOS, Range: Range{granularity, dosEnd}, State: StateReserved, Name: "DOS area"},
+		{Kind: KindMemory, Range: Range{dosEnd, lowEnd}, State: StateReserved, Name: "low memory"},
+		{Kind: KindDLL, Range: Range{lowEnd, nativeLow}, State: StateReserved, Name: nameSystemDLLs},
+		{Kind: KindNative, Range: Range{nativeLow, nativeLowEnd}, State: StateNative, Name: nameNativeLoader},
+		{Kind: KindTopDown, Range: Range{nativeLowEnd, sharedUserData}, State: StateReserved, Name: "thread blocks, top-down"},
+		{Kind: KindSharedUserData, Range: Range{sharedUserData, limit2G}, State: StateFixed, Name: "shared user data"},
 	}
 }
 
 // regionsHigh are the regions above 4 GiB of a 64-bit process.
 func regionsHigh() []Region {
 	return []Region{
-		{KindDLL, Range{dllAMD64, freeAMD64}, StateReserved, "programs and libraries"},
-		{KindFree, Range{freeAMD64, nativeHigh}, StateFree, "large allocations"},
-		{KindNative, Range{nativeHigh, topDownAMD64}, StateNative, "native libraries"},
-		{KindTopDown, Range{topDownAMD64, topDownAMD64End}, StateReserved, "top-down, engine's tables"},
-		{KindNative, Range{topDownAMD64End, limitAMD64}, StateNative, "native stack"},
-		{KindFiller, Range{limitAMD64, topAMD64}, StateFilled, "above the limit"},
+		{Kind: KindDLL, Range: Range{dllAMD64, freeAMD64}, State: StateReserved, Name: "programs and libraries"},
+		{Kind: KindFree, Range: Range{freeAMD64, nativeHigh}, State: StateFree, Name: "large allocations"},
+		{Kind: KindNative, Range: Range{nativeHigh, topDownAMD64}, State: StateNative, Name: "native libraries"},
+		{Kind: KindTopDown, Range: Range{topDownAMD64, topDownAMD64End}, State: StateReserved, Name: "top-down, engine's tables"},
+		{Kind: KindNative, Range: Range{topDownAMD64End, limitAMD64}, State: StateNative, Name: nameNativeStack},
+		{Kind: KindFiller, Range: Range{limitAMD64, topAMD64}, State: StateFilled, Name: "above the limit"},
 	}
 }
 
 // regionsAMD64 are those of a 64-bit program.
 func regionsAMD64() []Region {
-	middle := Region{KindFree, Range{limit2G, dllAMD64}, StateFree, "2 to 4 GiB"}
+	middle := Region{Kind: KindFree, Range: Range{limit2G, dllAMD64}, State: StateFree, Name: "2 to 4 GiB"}
 	return append(append(regionsLow(), middle), regionsHigh()...)
 }
 
@@ -74,27 +75,27 @@ func regionsAMD64() []Region {
 // 4 GiB is reserved: nothing native needs to be there.
 func regionsWoW64() []Region {
 	middle := []Region{
-		{KindFree, Range{limit2G, sharedHeap}, StateReserved, "guard below 2 GiB"},
-		{KindSharedHeap, Range{sharedHeap, sharedHeapEnd}, StateFixed, "shared heap"},
-		{KindMemory, Range{sharedHeapEnd, limit4G}, StateReserved, "high memory"},
-		{KindFree, Range{limit4G, dllAMD64}, StateReserved, "guard below 4 GiB"},
+		{Kind: KindFree, Range: Range{limit2G, sharedHeap}, State: StateReserved, Name: "guard below 2 GiB"},
+		{Kind: KindSharedHeap, Range: Range{sharedHeap, sharedHeapEnd}, State: StateFixed, Name: "shared heap"},
+		{Kind: KindMemory, Range: Range{sharedHeapEnd, limit4G}, State: StateReserved, Name: "high memory"},
+		{Kind: KindFree, Range: Range{limit4G, dllAMD64}, State: StateReserved, Name: "guard below 4 GiB"},
 	}
 	return append(append(regionsLow(), middle...), regionsHigh()...)
 }
 
 // regionsI386 are those of a 32-bit program in a 32-bit process on a 64-bit
-// kernel, whose programs end at limit.
+// kernel, in which nothing of Windows is at or above limit.
 func regionsI386(limit uint64) []Region {
 	regions := append(regionsLow(),
-		Region{KindFree, Range{limit2G, sharedHeap}, StateReserved, "guard below 2 GiB"},
-		Region{KindSharedHeap, Range{sharedHeap, sharedHeapEnd}, StateFixed, "shared heap"},
-		Region{KindTopDown, Range{sharedHeapEnd, tablesEnd}, StateReserved, "engine's tables"},
+		Region{Kind: KindFree, Range: Range{limit2G, sharedHeap}, State: StateReserved, Name: "guard below 2 GiB"},
+		Region{Kind: KindSharedHeap, Range: Range{sharedHeap, sharedHeapEnd}, State: StateFixed, Name: "shared heap"},
+		Region{Kind: KindTopDown, Range: Range{sharedHeapEnd, tablesEnd}, State: StateReserved, Name: "engine's tables"},
 	)
 	if limit > tablesEnd {
-		regions = append(regions, Region{KindMemory, Range{tablesEnd, limit}, StateReserved, "high memory"})
+		regions = append(regions, Region{Kind: KindMemory, Range: Range{tablesEnd, limit}, State: StateReserved, Name: "high memory"})
 	}
 	return append(regions,
-		Region{KindFiller, Range{max(limit, tablesEnd), nativePoolI386}, StateFilled, "above the limit"},
-		Region{KindNative, Range{nativePoolI386, topI386}, StateNative, "native libraries and stack"},
+		Region{Kind: KindFiller, Range: Range{limit, nativePoolI386}, State: StateFilled, Name: "above the limit"},
+		Region{Kind: KindNative, Range: Range{nativePoolI386, topI386}, State: StateNative, Name: "native libraries and stack"},
 	)
 }

@@ -45,8 +45,9 @@ func (l *Layout) MarshalStub() ([]byte, error) {
 //
 // # Errors
 //
-// For anything that the preloader would refuse: wrong magic, length, flags, or
-// ranges that are empty, unaligned, out of order or overlapping.
+// For anything that the preloader would refuse: wrong magic, length or flags, a
+// limit that is no page, or ranges that are empty, unaligned, out of order,
+// overlapping or above the limit.
 func UnmarshalStub(b []byte) (limit uint64, ranges []Range, err error) {
 	le := binary.LittleEndian
 	switch {
@@ -60,6 +61,9 @@ func UnmarshalStub(b []byte) (limit uint64, ranges []Range, err error) {
 	if flags != 0 {
 		return 0, nil, fmt.Errorf("layout: unknown flags %#x", flags)
 	}
+	if limit == 0 || limit%pageSize != 0 {
+		return 0, nil, fmt.Errorf("layout: limit %#x is not the address of a page", limit)
+	}
 	if uint64(len(b)) != uint64(stubHeaderLen)+16*count {
 		return 0, nil, fmt.Errorf("layout: %d bytes do not hold %d ranges", len(b), count)
 	}
@@ -68,6 +72,9 @@ func UnmarshalStub(b []byte) (limit uint64, ranges []Range, err error) {
 		r := Range{le.Uint64(rest), le.Uint64(rest[8:])}
 		if r.Empty() || r.Start < last || r.Start%pageSize != 0 || r.End%pageSize != 0 {
 			return 0, nil, fmt.Errorf("layout: range %s is empty, unaligned or out of order", r)
+		}
+		if r.End > limit {
+			return 0, nil, fmt.Errorf("layout: range %s is above the limit %#x", r, limit)
 		}
 		last = r.End
 		ranges = append(ranges, r)

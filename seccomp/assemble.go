@@ -59,8 +59,11 @@ func assemble(p *profile) []bpf.Instruction {
 		first = a.load(offsetNumber)
 	}
 	other := a.jump(bpf.JumpEqual, unix.AUDIT_ARCH_I386, last, returns(badArch))
-	a.jump(bpf.JumpEqual, unix.AUDIT_ARCH_X86_64, first, other)
-	a.load(offsetArch)
+	if a.jump(bpf.JumpEqual, unix.AUDIT_ARCH_X86_64, first, other).written {
+		a.load(offsetArch)
+	} else {
+		a.near(other) // one return for all calls
+	}
 	slices.Reverse(a.reversed)
 	return a.reversed
 }
@@ -115,10 +118,11 @@ func (a *assembler) condition(c condition, wide bool, holds, fails label) label 
 		return a.masked(high, uint32(c.mask>>32), uint32(c.value>>32), rest, fails)
 	}
 	rest := a.ordered(c.op, low, uint32(c.value), holds, fails)
-	if c.value>>32 != 0 {
-		rest = a.masked(high, math.MaxUint32, uint32(c.value>>32), rest, fails)
+	if c.value>>32 == 0 {
+		return a.ordered(specs.OpGreaterThan, high, 0, holds, rest)
 	}
-	return a.ordered(specs.OpGreaterThan, high, uint32(c.value>>32), holds, rest)
+	equal := a.jump(bpf.JumpEqual, uint32(c.value>>32), rest.after(high), fails.after(high))
+	return a.test(high, bpf.JumpGreaterThan, uint32(c.value>>32), holds, equal)
 }
 
 // narrow writes the test of an argument that has 32 bits. The value can be a negative number in 64 bits.

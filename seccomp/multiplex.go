@@ -112,10 +112,10 @@ func (d *derived) apply(table []policy) {
 		}
 		for number, call := range calls {
 			if call.rank > 0 {
-				table[lookup(multiplexers[i].name).i386].add(clause{
+				table[lookup(multiplexers[i].name).i386].add([]clause{{
 					conditions: []condition{{op: specs.OpMaskedEqual, mask: multiplexers[i].mask, value: uint64(number)}},
 					action:     call.action,
-				})
+				}})
 			}
 		}
 	}

@@ -8,32 +8,70 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// oracle says what a profile makes of a call, straight from the profile and as simply as can be. It
+// An oracle says what a profile makes of a call, straight from the profile and as simply as can be. It
 // shares nothing with the compiler but the table of numbers and the values of actions.
-func oracle(cfg *specs.LinuxSeccomp, c call) uint32 {
-	defaultAction := actionOf(cfg.DefaultAction, cfg.DefaultErrnoRet)
-	name, number, wide := specs.ArchX86_64, int64(c.number), true
+type oracle struct {
+	cfg    *specs.LinuxSeccomp
+	rules  map[specs.Arch]map[int64][]specs.LinuxSyscall // by number, in the profile's order
+	newest map[specs.Arch]int64
+}
+
+func newOracle(cfg *specs.LinuxSeccomp) *oracle {
+	o := &oracle{cfg, map[specs.Arch]map[int64][]specs.LinuxSyscall{}, map[specs.Arch]int64{}}
+	for _, name := range []specs.Arch{specs.ArchX86_64, specs.ArchX86, specs.ArchX32} {
+		o.rules[name] = map[int64][]specs.LinuxSyscall{}
+		o.newest[name] = -1
+		for _, rule := range cfg.Syscalls {
+			for _, syscall := range rule.Names {
+				if row := lookup(syscall); row != nil {
+					if number := numberOn(row, name); number >= 0 {
+						o.rules[name][number] = append(o.rules[name][number], rule)
+						o.newest[name] = max(o.newest[name], number)
+					}
+				}
+				if call, ok := multiplexed[syscall]; ok && name == specs.ArchX86 {
+					o.newest[name] = max(o.newest[name], map[int]int64{socketcall: 102, ipc: 117}[call.multiplexer])
+				}
+			}
+		}
+	}
+	return o
+}
+
+// table finds the system call table that a call goes by, the number there and the rules for it.
+func (o *oracle) table(c call) (name specs.Arch, number int64, rules []specs.LinuxSyscall) {
+	name, number = specs.ArchX86_64, int64(c.number)
 	switch {
 	case c.arch == unix.AUDIT_ARCH_I386:
-		name, wide = specs.ArchX86, false
+		name = specs.ArchX86
 	case c.arch != unix.AUDIT_ARCH_X86_64:
-		return unix.SECCOMP_RET_KILL_PROCESS
+		return "", number, nil
 	case c.number >= x32Bit && c.number < 1<<31:
 		name, number = specs.ArchX32, number-x32Bit
 	}
-	if name != specs.ArchX86_64 && !slices.Contains(cfg.Architectures, name) {
+	if name != specs.ArchX86_64 && !slices.Contains(o.cfg.Architectures, name) {
+		return "", number, nil
+	}
+	return name, number, o.rules[name][number]
+}
+
+// action returns what the filter should return for a call.
+func (o *oracle) action(c call) uint32 {
+	defaultAction := actionOf(o.cfg.DefaultAction, o.cfg.DefaultErrnoRet)
+	name, number, rules := o.table(c)
+	if name == "" {
 		return unix.SECCOMP_RET_KILL_PROCESS
 	}
 
 	// Rules without conditions.
-	for _, rule := range cfg.Syscalls {
-		if action := actionOf(rule.Action, rule.ErrnoRet); action != defaultAction && len(rule.Args) == 0 && names(rule, name, number) {
+	for _, rule := range rules {
+		if action := actionOf(rule.Action, rule.ErrnoRet); action != defaultAction && len(rule.Args) == 0 {
 			return action
 		}
 	}
 	// Rules with.
-	for _, rule := range cfg.Syscalls {
-		if action := actionOf(rule.Action, rule.ErrnoRet); action != defaultAction && names(rule, name, number) && argsMatch(rule.Args, c.args, wide) {
+	for _, rule := range rules {
+		if action := actionOf(rule.Action, rule.ErrnoRet); action != defaultAction && argsMatch(rule.Args, c.args, name != specs.ArchX86) {
 			return action
 		}
 	}
@@ -52,24 +90,13 @@ func oracle(cfg *specs.LinuxSeccomp, c call) uint32 {
 			if number != multiplexer.number || int64(multiplexer.selector) >= int64(len(multiplexer.calls)) || multiplexer.calls[multiplexer.selector] == "" {
 				continue
 			}
-			if action, ok := behindMultiplexer(cfg, multiplexer.name, multiplexer.calls[multiplexer.selector], defaultAction); ok {
+			if action, ok := behindMultiplexer(o.cfg, multiplexer.name, multiplexer.calls[multiplexer.selector], defaultAction); ok {
 				return action
 			}
 		}
 	}
 	// Calls newer than the newest one in the profile.
-	newest := int64(-1)
-	for _, rule := range cfg.Syscalls {
-		for _, syscall := range rule.Names {
-			if row := lookup(syscall); row != nil {
-				newest = max(newest, numberOn(row, name))
-			}
-			if call, ok := multiplexed[syscall]; ok && name == specs.ArchX86 {
-				newest = max(newest, map[int]int64{socketcall: 102, ipc: 117}[call.multiplexer])
-			}
-		}
-	}
-	if newest >= 0 && number > newest && !slices.Contains([]specs.LinuxSeccompAction{specs.ActAllow, specs.ActLog, specs.ActTrace}, cfg.DefaultAction) {
+	if newest := o.newest[name]; newest >= 0 && number > newest && !lets(o.cfg.DefaultAction) {
 		return unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
 	}
 	return defaultAction
@@ -86,9 +113,6 @@ func behindMultiplexer(cfg *specs.LinuxSeccomp, multiplexer, name string, defaul
 			rules = append(rules, rule)
 		}
 	}
-	lets := func(action specs.LinuxSeccompAction) bool {
-		return action == specs.ActAllow || action == specs.ActLog || action == specs.ActTrace
-	}
 	for _, wanted := range []func(specs.LinuxSyscall) bool{
 		func(rule specs.LinuxSyscall) bool { return len(rule.Args) == 0 },
 		func(rule specs.LinuxSyscall) bool { return lets(rule.Action) != lets(cfg.DefaultAction) },
@@ -101,6 +125,10 @@ func behindMultiplexer(cfg *specs.LinuxSeccomp, multiplexer, name string, defaul
 	return 0, false
 }
 
+func lets(action specs.LinuxSeccompAction) bool {
+	return action == specs.ActAllow || action == specs.ActLog || action == specs.ActTrace
+}
+
 func actionOf(action specs.LinuxSeccompAction, errnoRet *uint) uint32 {
 	value, err := parseAction(action, errnoRet)
 	if err != nil {
@@ -111,14 +139,6 @@ func actionOf(action specs.LinuxSeccompAction, errnoRet *uint) uint32 {
 
 func numberOn(row *syscallNumbers, name specs.Arch) int64 {
 	return int64(map[specs.Arch]int16{specs.ArchX86_64: row.amd64, specs.ArchX86: row.i386, specs.ArchX32: row.x32}[name])
-}
-
-// names says whether a rule is for the call with that number.
-func names(rule specs.LinuxSyscall, name specs.Arch, number int64) bool {
-	return slices.ContainsFunc(rule.Names, func(syscall string) bool {
-		row := lookup(syscall)
-		return row != nil && numberOn(row, name) == number
-	})
 }
 
 // argsMatch says whether a rule's conditions hold.

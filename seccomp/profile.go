@@ -52,15 +52,16 @@ type condition struct {
 // maxArguments is the number of arguments in struct seccomp_data.
 const maxArguments = 6
 
-// add appends a clause, unless the call is decided already by one that always holds; such a one takes
-// the place of all others.
-func (p *policy) add(c clause) {
+// add appends the clauses of a rule, unless the call is decided already by one that always holds; such a
+// one takes the place of all others.
+func (p *policy) add(clauses []clause) {
+	rule := policy{slices.Clip(clauses)}
 	switch {
 	case p.always():
-	case len(c.conditions) == 0:
-		p.clauses = []clause{c}
+	case len(p.clauses) == 0 || rule.always():
+		*p = rule
 	default:
-		p.clauses = append(p.clauses, c)
+		p.clauses = append(p.clauses, clauses...)
 	}
 }
 
@@ -225,9 +226,7 @@ func (p *profile) addRule(name string, clauses []clause) bool {
 		}
 		known = true
 		table.name(number)
-		for _, clause := range clauses {
-			table.calls[number].add(clause)
-		}
+		table.calls[number].add(clauses)
 	}
 	return known
 }

@@ -26,7 +26,7 @@ func (t *Template) trim() error {
 	}
 	devices, err := os.ReadDir(filepath.Join(prefix, "dosdevices"))
 	if err != nil {
-		return fmt.Errorf("Wine made no prefix: %w", err) //nolint:staticcheck // a name
+		return fmt.Errorf("the boot made no prefix: %w", err)
 	}
 	for _, d := range devices {
 		if d.Name() != "c:" {

@@ -131,6 +131,17 @@ func (r *registry) find(key string) *section {
 	return nil
 }
 
+// has says whether a key has a value of this name.
+func (s *section) has(name string) bool {
+	quoted := regString(name)
+	for _, v := range s.values {
+		if strings.EqualFold(v.name, quoted) {
+			return true
+		}
+	}
+	return false
+}
+
 // set sets a value, creating the key; text is the value as the file has it: see [regString] and [regDword].
 func (r *registry) set(key, name, text string) {
 	s := r.find(key)

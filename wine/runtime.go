@@ -206,7 +206,7 @@ func (r *Runtime) Supports(machine string) error {
 	case r.Windows32Dir == "":
 		return fmt.Errorf("%s (Wine %s) has no 32-bit part, which this program needs: %s", r.Name, r.Version, installHint(r.root, I386))
 	case r.Loader32 == "" && !r.newWoW64():
-		return fmt.Errorf("Wine %s runs 32-bit programs only with an i386 loader, which is missing: %s", r.Version, installHint(r.root, I386)) //nolint:staticcheck // a name
+		return fmt.Errorf("%s (Wine %s) needs its i386 loader for 32-bit programs, which is missing: %s", r.Name, r.Version, installHint(r.root, I386))
 	}
 	return nil
 }

@@ -1,42 +1,42 @@
 package wine
 
-// Windows 10, as Wine's own `winecfg -v win10` sets it: programs of today refuse the Windows 7 that a prefix of Wine 8
-// says it is.
-const (
-	windowsMajor   = 10
-	windowsMinor   = 0
-	windowsBuild   = "19043"
-	windowsName    = "Microsoft Windows 10"
-	windowsVersion = "6.3" // what the value CurrentVersion stays at since Windows 8.1
-)
+// Windows 10, as `winecfg -v win10` of Wine 8 sets it; CurrentVersion is what real systems say since Windows 8.1.
+// Programs of today refuse the Windows 7 that a prefix of Wine 8 claims to be.
+var windows10 = []struct{ name, text string }{
+	{"CSDVersion", regString("")},
+	{"CurrentBuild", regString("18362")},
+	{"CurrentBuildNumber", regString("18362")},
+	{"CurrentVersion", regString("6.3")},
+	{"CurrentMajorVersionNumber", regDword(10)},
+	{"CurrentMinorVersionNumber", regDword(0)},
+	{"ProductName", regString("Microsoft Windows 10")},
+}
 
 // editSystem sets HKEY_LOCAL_MACHINE.
 func editSystem(r *registry) {
 	for _, software := range []string{`Software`, `Software\Wow6432Node`} {
 		key := software + `\Microsoft\Windows NT\CurrentVersion`
-		if r.find(key) == nil {
+		s := r.find(key)
+		if s == nil {
 			continue
 		}
-		r.set(key, "CSDVersion", regString(""))
-		r.set(key, "CurrentBuild", regString(windowsBuild))
-		r.set(key, "CurrentBuildNumber", regString(windowsBuild))
-		r.set(key, "CurrentVersion", regString(windowsVersion))
-		r.set(key, "CurrentMajorVersionNumber", regDword(windowsMajor))
-		r.set(key, "CurrentMinorVersionNumber", regDword(windowsMinor))
-		r.set(key, "ProductName", regString(windowsName))
+		if !s.has("CurrentMajorVersionNumber") { // a Wine that makes Windows 10 prefixes keeps its own numbers
+			for _, v := range windows10 {
+				r.set(key, v.name, v.text)
+			}
+			r.set(`System\CurrentControlSet\Control\Windows`, "CSDVersion", regDword(0))
+		}
 		// A crash must end the program, not start a debugger that prints on its standard output or shows a window.
 		r.set(key+`\AeDebug`, "Debugger", regString("false"))
 		r.set(key+`\AeDebug`, "Auto", regString("1"))
 	}
-	r.set(`System\CurrentControlSet\Control\Windows`, "CSDVersion", regDword(0))
-	r.set(`System\CurrentControlSet\Control\ProductOptions`, "ProductType", regString("WinNT"))
 	r.set(`System\CurrentControlSet\Control\ComputerName\ComputerName`, "ComputerName", regString(computerName(Hostname)))
 }
 
 // editUser sets HKEY_CURRENT_USER.
 func editUser(r *registry) {
 	const overrides = `Software\Wine\DllOverrides`
-	r.set(overrides, "wineboot.exe", regString("native")) // ours in system32, not Wine's own
+	r.set(overrides, "wineboot.exe", regString("native"))  // ours in system32, not Wine's own
 	r.set(overrides, "winemenubuilder.exe", regString("")) // no menus on a host's desktop
 	r.set(overrides, "mscoree", regString(""))             // no question whether to download Mono
 	r.set(overrides, "mshtml", regString(""))              // nor Gecko

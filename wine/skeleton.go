@@ -20,7 +20,7 @@ func (t *Template) makeRoot() error {
 	root := t.Root()
 	dirs := []string{
 		"/dev", "/proc", "/sys/devices/system", "/sys/bus/clocksource/devices", "/tmp", "/run", "/etc", "/usr/lib", "/usr/lib64",
-		"/usr/share/zoneinfo", "/etc/ssl/certs", prefixDir,
+		"/usr/share/zoneinfo", "/etc/ssl/certs", "/etc/fonts", prefixDir,
 	}
 	var files []string
 	for _, p := range t.Runtime.visible() {
@@ -31,9 +31,7 @@ func (t *Template) makeRoot() error {
 		}
 	}
 	files = append(files, t.Runtime.preloaders()...)
-	for _, name := range networkFiles {
-		files = append(files, name)
-	}
+	files = append(files, networkFiles...)
 	for _, dir := range dirs {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			return err
@@ -57,7 +55,10 @@ func (t *Template) makeRoot() error {
 		"/etc/passwd":        cleanLines("root:x:0:0:root:/:/", "nobody:x:65534:65534:nobody:/:/"),
 		"/etc/group":         cleanLines("root:x:0:", "nogroup:x:65534:"),
 		"/etc/nsswitch.conf": cleanLines("passwd: files", "group: files", "hosts: files dns"),
-		"/etc/hosts":         cleanLines("127.0.0.1 localhost "+Hostname, "::1 localhost "+Hostname),
+		// Without a configuration fontconfig complains on standard error in every program that has a window.
+		"/etc/fonts/fonts.conf": cleanLines(`<?xml version="1.0"?>`, `<!DOCTYPE fontconfig SYSTEM "fonts.dtd">`,
+			`<fontconfig><dir>/usr/share/fonts</dir><cachedir>/tmp/fontconfig</cachedir></fontconfig>`),
+		"/etc/hosts": cleanLines("127.0.0.1 localhost "+Hostname, "::1 localhost "+Hostname),
 	} {
 		if err := os.WriteFile(filepath.Join(root, name), text, 0o644); err != nil {
 			return err

@@ -104,3 +104,21 @@ const (
 	AppContainer   DLLCharacteristics = 0x1000
 	GuardCF        DLLCharacteristics = 0x4000
 )
+
+// Arch names the machine as Go does (GOARCH): "amd64", "386"; empty for one
+// that Go does not know.
+func (m Machine) Arch() string {
+	switch m {
+	case MachineI386:
+		return "386"
+	case MachineARMNT:
+		return "arm"
+	case MachineRISCV64:
+		return "riscv64"
+	case MachineAMD64:
+		return "amd64"
+	case MachineARM64:
+		return "arm64"
+	}
+	return ""
+}

@@ -387,7 +387,7 @@ static void take_name(char **argv)
 	syscall2(__NR_prctl, PR_SET_NAME, name);
 }
 
-/* Moves argv, environment and auxiliary vector down over argv[0]; the stack pointer keeps its alignment. */
+/* Moves argv, environment and auxiliary vector down over argv[0]; the stack pointer stays, and with it its alignment. */
 static void drop_first_argument(u64 *stack, u64 *end)
 {
 	stack[0]--;
@@ -445,6 +445,7 @@ u64 preload(u64 *stack)
 
 	if (stack[0] < 2)
 		die("usage:", "preloader LOADER [ARGUMENT]...", "");
+	take_name(argv);
 	for (env = argv + stack[0] + 1; *env; env++) {
 		u64 i = 0;
 
@@ -471,12 +472,12 @@ u64 preload(u64 *stack)
 		image_open(&interpreter, interpreter_path);
 		load(&interpreter, &layout, &below);
 		second.entry = loader.bias + loader.header.e_entry;
-		describe(auxv, &loader, interpreter.bias, (u64)second_stage, argv[0]);
+		describe(auxv, &loader, interpreter.bias, (u64)second_stage, argv[1]);
 		entry = interpreter.bias + interpreter.header.e_entry;
 	} else {
 		load(&loader, &layout, &below);
 		second.entry = loader.bias + loader.header.e_entry;
-		describe(auxv, &loader, 0, second.entry, argv[0]);
+		describe(auxv, &loader, 0, second.entry, argv[1]);
 		entry = second.entry;
 	}
 
@@ -490,7 +491,6 @@ u64 preload(u64 *stack)
 	/* Without a dynamic linker there is nothing to wait for. */
 	if (entry == second.entry)
 		fill_above_limit();
-	take_name(argv);
 	drop_first_argument(stack, auxv_end);
 	return entry;
 }

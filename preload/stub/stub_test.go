@@ -707,7 +707,7 @@ func TestMalformedLoader(t *testing.T) {
 		"interpreter endless":  edit(good, func(b []byte) { b[le.Uint64(b[interp+phOffset:])+le.Uint64(b[interp+phFilesz:])-1] = 'x' }),
 		"spans everything":     put64(header(elf.PT_LOAD, 3)+phMemsz, 0x7f0000000000),
 		"over the preloader":   moveFixed(ZoneStartAMD64 + 0x10100000),
-		"over the heap":        moveFixed(0x7ffffffff000 - 0x1000),
+		"over the stack":       moveFixed(0x7ffffffe0000),
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "loader")

@@ -86,7 +86,7 @@ func TestWine(t *testing.T) {
 		program := build(t, "x86_64-w64-mingw32-gcc", wineProgram, "hello.c", "-s", fmt.Sprintf("-Wl,--image-base,%#x", base),
 			"-Wl,--disable-dynamicbase", "-Wl,--disable-reloc-section", "-Wl,--disable-high-entropy-va")
 		t.Run(fmt.Sprintf("%#x", base), func(t *testing.T) {
-			for i := range 50 {
+			for i := range 10 {
 				args := []string{"-c", wineScript, "sh", preloader, layout}
 				if i%2 == 1 {
 					args = append(args, "setarch", "x86_64", "-R")

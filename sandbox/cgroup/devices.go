@@ -33,13 +33,13 @@ func DefaultDeviceRules() []specs.LinuxDeviceCgroup {
 	return []specs.LinuxDeviceCgroup{
 		allow("c", wild, wild, "m"),
 		allow("b", wild, wild, "m"),
-		allow("c", 1, 3, "rwm"),     // null
-		allow("c", 1, 5, "rwm"),     // zero
-		allow("c", 1, 7, "rwm"),     // full
-		allow("c", 1, 8, "rwm"),     // random
-		allow("c", 1, 9, "rwm"),     // urandom
-		allow("c", 5, 0, "rwm"),     // tty
-		allow("c", 5, 2, "rwm"),     // ptmx
+		allow("c", 1, 3, "rwm"),      // null
+		allow("c", 1, 5, "rwm"),      // zero
+		allow("c", 1, 7, "rwm"),      // full
+		allow("c", 1, 8, "rwm"),      // random
+		allow("c", 1, 9, "rwm"),      // urandom
+		allow("c", 5, 0, "rwm"),      // tty
+		allow("c", 5, 2, "rwm"),      // ptmx
 		allow("c", 136, wild, "rwm"), // pts/*
 	}
 }
@@ -181,7 +181,7 @@ func (g *Group) setDevicesV1(rules []rule) error {
 	if err != nil {
 		return err
 	}
-	return v1Controller("devices").Create(g.path, &specs.LinuxResources{Devices: normal})
+	return v1Controller(mountRoot, "devices").Create(g.path, &specs.LinuxResources{Devices: normal})
 }
 
 // normalizeV1 turns an ordered list of rules into the shortest one that means the

@@ -21,16 +21,23 @@ type Group struct {
 	path        string
 	hierarchies []Hierarchy // never empty
 	warnings    []string
+	killed      bool // see State.Killed
 }
 
 // State is what [Load] needs to find a group again. It is made for JSON.
 type State struct {
 	Mode Mode   `json:"mode"`
 	Path string `json:"path"`
+	// Killed says that somebody may have written to the group's cgroup.kill. On
+	// Linux 6.14, and stable kernels with the same change ("cgroup: fix race
+	// between fork and cgroup.kill"), whatever is cloned into such a group
+	// later is killed at birth: clone compares the group's count of kills
+	// with that of the parent's group. [Group.Start] then takes another way.
+	Killed bool `json:"killed,omitempty"`
 }
 
 // State returns what to store.
-func (g *Group) State() State { return State{Mode: g.mode, Path: g.path} }
+func (g *Group) State() State { return State{Mode: g.mode, Path: g.path, Killed: g.killed} }
 
 // Mode returns the cgroup version that holds the group's limits.
 func (g *Group) Mode() Mode { return g.mode }
@@ -115,6 +122,7 @@ func (g *Group) create(res *specs.LinuxResources, made *[]string) error {
 			if err := checkUnused(h); err != nil {
 				return err
 			}
+			g.killed = g.killed || h.Unified
 		}
 		if slices.Contains(h.Controllers, "cpuset") {
 			if err := inheritCpuset(h.dir(), h.MountPoint); err != nil {
@@ -245,7 +253,12 @@ func Load(s State) (*Group, error) {
 	if mode != s.Mode {
 		return nil, fmt.Errorf("cgroup %s was made on a host with cgroup %v; this one has %v", s.Path, s.Mode, mode)
 	}
-	return newGroup(mode, s.Path)
+	g, err := newGroup(mode, s.Path)
+	if err != nil {
+		return nil, err
+	}
+	g.killed = s.Killed
+	return g, nil
 }
 
 // deleteTimeout bounds how long Delete waits for killed processes to be gone. A

@@ -203,7 +203,7 @@ func (g *Group) write(s *step) error {
 	var err error
 	switch {
 	case s.v1 != nil:
-		err = v1Controller(s.controller()).Create(g.path, s.v1)
+		err = v1Controller(mountRoot, s.controller()).Create(g.path, s.v1)
 	case s.v2 != nil:
 		var m *cgroup2.Manager
 		if m, err = cgroup2.Load(g.path, cgroup2.WithMountpoint(g.unified().MountPoint)); err == nil {
@@ -243,34 +243,35 @@ func (g *Group) whyMissing(s *step) string {
 	return "this kernel does not have that file"
 }
 
-// v1Writer is one of library's controllers for v1.
+// v1Writer is one of the library's controllers for v1.
 type v1Writer interface {
 	Create(path string, resources *specs.LinuxResources) error
 }
 
-// v1Controller returns the library's writer for a controller. Create is used for
+// v1Controller returns the library's writer for the controller whose hierarchy
+// is in root. Create is used for
 // updates too: the library's own memory Update means to swap the order of limit
 // and swap but swaps limit and reservation, and its hugetlb has none.
-func v1Controller(name string) v1Writer {
+func v1Controller(root, name string) v1Writer {
 	switch name {
 	case "cpu":
-		return cgroup1.NewCpu(mountRoot)
+		return cgroup1.NewCpu(root)
 	case "cpuset":
-		return cgroup1.NewCpuset(mountRoot)
+		return cgroup1.NewCpuset(root)
 	case "memory":
-		return cgroup1.NewMemory(mountRoot)
+		return cgroup1.NewMemory(root)
 	case "blkio":
-		return cgroup1.NewBlkio(mountRoot)
+		return cgroup1.NewBlkio(root)
 	case "devices":
-		return cgroup1.NewDevices(mountRoot)
+		return cgroup1.NewDevices(root)
 	case "pids":
-		return cgroup1.NewPids(mountRoot)
+		return cgroup1.NewPids(root)
 	case "net_cls":
-		return cgroup1.NewNetCls(mountRoot)
+		return cgroup1.NewNetCls(root)
 	case "net_prio":
-		return cgroup1.NewNetPrio(mountRoot)
+		return cgroup1.NewNetPrio(root)
 	case "rdma":
-		return cgroup1.NewRdma(mountRoot)
+		return cgroup1.NewRdma(root)
 	}
 	panic("cgroup: no v1 writer for " + name)
 }

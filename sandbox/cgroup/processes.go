@@ -39,32 +39,30 @@ func join(file, id string) error {
 	return err
 }
 
-// Start calls start so that a process which start creates, with attr, is born in
-// the group. attr's cgroup fields are set; its others are the caller's.
+// Start calls start so that the process which it makes, with attr, is born in the
+// group. attr's cgroup fields are set; its others are the caller's. start
+// returns the id of the process.
 //
-// On v2 that is CLONE_INTO_CGROUP (clone3(2)). On v1 start runs on a thread of
-// its own that has joined the group before and ends afterwards: a thread that
-// moves itself is spared the lock that [Group.Add] waits for, and children begin
-// where the thread is that made them.
+// On v2 that is CLONE_INTO_CGROUP (clone3(2), Linux 5.7). On v1 start runs on a
+// thread of its own that has joined the group before and ends afterwards: a
+// thread that moves itself is spared the lock that [Group.Add] waits for, and
+// children begin where the thread is that made them.
 //
-// start must create the process on the goroutine that it is called on, and must
-// not set Pdeathsig: the kernel sends that signal when the thread ends. What it
-// opens in between is judged by the container's device rules.
-func (g *Group) Start(attr *syscall.SysProcAttr, start func() error) error {
+// Where clone3 is not to be had (ENOSYS: an old kernel, or a seccomp profile
+// around us), start is called a second time, without. Then, and in a group
+// that was killed before (see [State]), the process is in the group's cgroup2
+// hierarchy only when Start returns.
+//
+// start must make the process on the goroutine that it is called on, must not
+// set Pdeathsig (the kernel sends that signal when the thread ends), and what it
+// opens is judged by the container's device rules.
+func (g *Group) Start(attr *syscall.SysProcAttr, start func() (pid int, err error)) error {
 	// The child would freeze before its execve, which the Go runtime waits for.
 	if frozen, err := g.Frozen(); err != nil || frozen {
 		return errors.Join(err, ErrFrozen)
 	}
-	if u := g.unified(); u != nil {
-		dir, err := os.Open(u.dir())
-		if err != nil {
-			return fmt.Errorf("enter cgroup: %w", err)
-		}
-		defer dir.Close()
-		attr.UseCgroupFD, attr.CgroupFD = true, int(dir.Fd())
-	}
 	if g.mode == V2 {
-		return start()
+		return g.startUnified(attr, start)
 	}
 	var err error
 	onOwnThread(func() {
@@ -78,9 +76,38 @@ func (g *Group) Start(attr *syscall.SysProcAttr, start func() error) error {
 				return
 			}
 		}
-		err = start()
+		err = g.startUnified(attr, start)
 	})
 	return err
+}
+
+// startUnified does the part of Start that concerns cgroup2.
+func (g *Group) startUnified(attr *syscall.SysProcAttr, start func() (int, error)) error {
+	u := g.unified()
+	if u == nil {
+		_, err := start()
+		return err
+	}
+	if !g.killed {
+		dir, err := os.Open(u.dir())
+		if err != nil {
+			return fmt.Errorf("enter cgroup: %w", err)
+		}
+		defer dir.Close()
+		attr.UseCgroupFD, attr.CgroupFD = true, int(dir.Fd())
+		if _, err = start(); !errors.Is(err, unix.ENOSYS) {
+			return err
+		}
+		attr.UseCgroupFD, attr.CgroupFD = false, 0
+	}
+	pid, err := start()
+	if err != nil {
+		return err
+	}
+	if err := join(u.dir()+"/cgroup.procs", strconv.Itoa(pid)); err != nil {
+		return fmt.Errorf("add process %d to cgroup: %w", pid, err)
+	}
+	return nil
 }
 
 // onOwnThread runs f on a new thread and returns when the thread is gone.
@@ -166,9 +193,10 @@ func (g *Group) Kill(sig unix.Signal) error {
 		// Since Linux 5.14 (admin-guide/cgroup-v2: cgroup.kill).
 		err := writeFile(h.dir()+"/cgroup.kill", "1")
 		if err == nil {
+			g.killed = true
 			return g.Thaw()
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if !gone(err) {
 			return fmt.Errorf("kill cgroup: %w", err)
 		}
 	}

@@ -32,8 +32,8 @@ type MemoryStats struct {
 	Peak uint64 `json:"peak"`
 	// Limit may be [Unlimited].
 	Limit uint64 `json:"limit"`
-	// Failures is how often the limit was met: failcnt on v1, max in
-	// memory.events on v2 (0 for swap there).
+	// Failures is how often the limit was met: failcnt on v1 (newer kernels do
+	// not count it for swap), max in memory.events on v2 (0 for swap).
 	Failures uint64 `json:"failures"`
 }
 

@@ -224,7 +224,7 @@ func (c *compiler) refuse() error {
 }
 
 func hasHooks(h *specs.Hooks) bool {
-	//nolint:staticcheck // Prestart is deprecated and still sent by engines.
+	//lint:ignore SA1019 engines still send it
 	return len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer)+len(h.StartContainer)+len(h.Poststart)+len(h.Poststop) > 0
 }
 

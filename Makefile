@@ -1,0 +1,64 @@
+# Two commands on a fresh Debian machine with Go, as root, are all the set-up there is:
+#
+#   make demo   runs a real Windows archiver in a sandbox and tells what happened
+#   make test   runs every check and test
+#
+# The others: build, stubs, bench, test-v2, fuzz, clean.
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# urfave_cli_no_docs leaves the library's documentation renderer out, which costs most of a millisecond at every start.
+GOFLAGS := -trimpath -tags=urfave_cli_no_docs
+LDFLAGS := -s -w -X main.version=$(VERSION)
+export GOFLAGS
+
+STUBS := sandbox/init preload/stub wine/boot
+
+.PHONY: all build stubs check-stubs demo test lint unit integration fuzz bench test-v2 clean
+
+all: build
+
+build: build/winbox
+
+.PHONY: build/winbox
+build/winbox:
+	go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/winbox
+
+# Builds the freestanding programs anew; what comes out is committed.
+stubs:
+	set -e; for dir in $(STUBS); do $(MAKE) -B -C $$dir; done
+
+# The committed programs are the ones that the committed sources make.
+check-stubs: stubs
+	git diff --exit-code --stat -- $(STUBS)
+
+demo:
+	test/install.sh demo
+	$(MAKE) build
+	test/demo.sh
+
+test:
+	test/install.sh test
+	$(MAKE) build lint check-stubs unit integration fuzz
+
+lint:
+	test -z "$$(gofmt -l $$(git ls-files '*.go') | tee /dev/stderr)"
+	go vet ./...
+	go tool staticcheck ./...
+
+unit integration:
+	test/run.sh $@
+
+fuzz:
+	test/run.sh fuzz
+
+# cgroup v2 tests in a small virtual machine.
+test-v2:
+	test/install.sh test-v2
+	test/v2.sh
+
+bench: build
+	test/install.sh bench
+	test/bench.sh
+
+clean:
+	rm -rf --one-file-system build

@@ -1,0 +1,365 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"winbox/oci"
+	"winbox/preload"
+	"winbox/preload/pe"
+	"winbox/preload/stub"
+	"winbox/sandbox"
+	"winbox/seccomp"
+	"winbox/wine"
+)
+
+// Exit codes of launch besides the program's own: those of env(1) and timeout(1).
+const (
+	exitTimedOut    = 124
+	exitNotRunnable = 126
+	exitOutOfMemory = 137 // as after SIGKILL, which it is
+)
+
+func launchCommand(g *globals) *cli.Command {
+	return &cli.Command{
+		Name:      "launch",
+		Usage:     "run one Windows program in a sandbox",
+		ArgsUsage: "PROGRAM [ARGUMENT...]",
+		Description: "The program gets the current folder, read-write, as drive D:, its own folder, read-only, as the next\n" +
+			"drive when it lies elsewhere, and what --mount adds; nothing else of the host. PROGRAM is a file, or the\n" +
+			"name of one of Windows' own programs such as cmd.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "memory", Aliases: []string{"m"}, Usage: "memory limit, such as 512m"},
+			&cli.Float64Flag{Name: "cpus", Usage: "processors it may use, such as 1.5"},
+			&cli.Int64Flag{Name: "pids", Usage: "processes and threads it may have"},
+			&cli.StringFlag{Name: "network", Value: "none", Usage: "none or host"},
+			&cli.StringSliceFlag{Name: "mount", Usage: `share SOURCE:TARGET[:ro]; TARGET is E:, E:\folder, C:\folder or a Linux path`},
+			&cli.BoolFlag{Name: "read-only", Usage: "share everything read-only, the current folder too"},
+			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "environment variable NAME=VALUE, or NAME to pass the caller's on"},
+			&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: `folder to start in, such as D:\sub`},
+			&cli.StringFlag{Name: "prefix", Usage: "keep drive C: and the registry in this folder"},
+			&cli.StringFlag{Name: "runtime", Value: "host", Usage: "the Wine to use: host"},
+			&cli.StringFlag{Name: "boot", Value: string(wine.BootMinimal), Usage: "what is started before the program: minimal or full"},
+			&cli.BoolFlag{Name: "rootless", Usage: "use a user namespace, even as root"},
+			&cli.DurationFlag{Name: "timeout", Usage: "end the program after this time, such as 90s"},
+			&cli.BoolFlag{Name: "keep", Usage: "keep the container when the program has ended (winbox delete removes it)"},
+			&cli.BoolFlag{Name: "share-home", Usage: "allow sharing a home directory, or /, as a whole"},
+			&cli.StringFlag{Name: "status-file", Usage: "write what happened to this file, as JSON"},
+			&cli.BoolFlag{Name: "print-program", Usage: "print the system calls that would build the sandbox, and make none of them"},
+		},
+		Action: func(c *cli.Context) error {
+			if c.NArg() == 0 {
+				return errors.New("launch: which program? (winbox launch [flags] PROGRAM [ARGUMENT...])")
+			}
+			l := &launch{globals: g, c: c}
+			return l.run()
+		},
+	}
+}
+
+// launch is one call of the command.
+type launch struct {
+	*globals
+	c       *cli.Context
+	id      string
+	program wine.Program
+	image   *pe.Image
+	layout  *preload.Layout
+	scratch string
+}
+
+func (l *launch) run() error {
+	if l.c.Bool("rootless") {
+		l.rootless = true
+	}
+	template, err := prepare(l.c.Context, l.globals, l.c.String("runtime"))
+	if err != nil {
+		return err
+	}
+	if err := l.inspect(template); err != nil {
+		return &exitError{code: preload.ExitCode(err), message: err.Error()}
+	}
+	l.id = newID(l.c.Args().First())
+	if prefix := l.c.String("prefix"); prefix != "" {
+		lock, err := wine.LockPrefix(prefix)
+		if err != nil {
+			return err
+		}
+		defer lock.Close()
+	}
+	if err := l.makeScratch(); err != nil {
+		return err
+	}
+	res, err := l.runIn(template)
+	if err != nil || !l.c.Bool("keep") {
+		// Usually gone with the container; not when there never was one.
+		err = errors.Join(err, os.RemoveAll(l.scratch))
+	}
+	if err != nil {
+		return err
+	}
+	return l.finish(res)
+}
+
+// inspect finds the program and plans its address space.
+func (l *launch) inspect(template *wine.Template) error {
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	if l.program, err = template.Find(l.c.Args().First(), dir, l.c.String("prefix")); err != nil {
+		return err
+	}
+	image, file, err := pe.OpenFile(l.program.Host)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	l.image = image
+	if err := preload.Runnable(image, false); err != nil {
+		return fmt.Errorf("%s: %w", l.c.Args().First(), err)
+	}
+	if err := template.Runtime.Supports(image.Machine.Arch()); err != nil {
+		return fmt.Errorf("%s: %w", l.c.Args().First(), err)
+	}
+	l.layout, err = preload.Plan(image, preload.HostOptions())
+	if err != nil {
+		return fmt.Errorf("%s: %w", l.c.Args().First(), err)
+	}
+	return nil
+}
+
+// makeScratch makes the folder of the container: the files that it mounts, and
+// room for what the program changes on drive C:.
+func (l *launch) makeScratch() error {
+	l.scratch = filepath.Join(l.dataRoot, "containers", l.id)
+	if err := os.MkdirAll(l.overlay(), 0o755); err != nil {
+		return fmt.Errorf("make the container's folder: %w", err)
+	}
+	plan, err := l.layout.MarshalStub()
+	if err != nil {
+		return err
+	}
+	preloader, err := stub.Preloader(l.image.Machine.Arch())
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		os.WriteFile(l.layoutFile(), plan, 0o644),
+		os.WriteFile(l.stubFile(), preloader, 0o755),
+	)
+}
+
+func (l *launch) overlay() string    { return filepath.Join(l.scratch, "prefix") }
+func (l *launch) layoutFile() string { return filepath.Join(l.scratch, "layout") }
+func (l *launch) stubFile() string   { return filepath.Join(l.scratch, "preloader") }
+
+// runIn makes the container, runs the program and removes the container.
+func (l *launch) runIn(template *wine.Template) (*sandbox.Result, error) {
+	spec, err := l.spec(template)
+	if err != nil {
+		return nil, err
+	}
+	opt := sandbox.Options{
+		Root: l.root, ID: l.id, Bundle: &oci.Bundle{Dir: l.scratch, Spec: spec}, Windows: true, Start: true,
+		Rootless: l.rootless, Scratch: []string{l.scratch}, Log: l.log,
+	}
+	if l.c.String("prefix") != "" {
+		// What the program wrote to the registry is still with the wineserver when it ends.
+		opt.StopGrace = 10 * time.Second
+	}
+	if l.c.Bool("print-program") {
+		return nil, printProgram(l.c, opt)
+	}
+	ctx, cancel := l.c.Context, context.CancelFunc(func() {})
+	if limit := l.c.Duration("timeout"); limit > 0 {
+		ctx, cancel = context.WithTimeout(ctx, limit)
+	}
+	defer cancel()
+	res, err := sandbox.Run(ctx, opt, l.c.Bool("keep"), nil)
+	if err != nil {
+		return nil, fmt.Errorf("launch failed: %w", err)
+	}
+	return &res, nil
+}
+
+// spec is the container's configuration: the engine's, and what the flags say.
+func (l *launch) spec(template *wine.Template) (*specs.Spec, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	uid, gid := os.Geteuid(), os.Getegid()
+	opt := wine.Options{
+		Program: l.program, Machine: l.image.Machine.Arch(), Args: l.c.Args().Tail(), Dir: dir,
+		ReadOnly: l.c.Bool("read-only"), ShareHome: l.c.Bool("share-home"), Workdir: l.c.String("workdir"),
+		Boot: wine.Boot(l.c.String("boot")), Prefix: l.c.String("prefix"), Scratch: l.overlay(), UID: uid, GID: gid, Rootless: l.rootless,
+		Layout: l.layoutFile(), Stub: l.stubFile(),
+		Terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())),
+	}
+	switch network := l.c.String("network"); network {
+	case "none":
+	case "host":
+		opt.Network = true
+	default:
+		return nil, fmt.Errorf("--network: %q is neither none nor host", network)
+	}
+	for _, m := range l.c.StringSlice("mount") {
+		mount, err := wine.ParseMount(m)
+		if err != nil {
+			return nil, fmt.Errorf("--mount: %w", err)
+		}
+		opt.Mounts = append(opt.Mounts, mount)
+	}
+	for _, e := range l.c.StringSlice("env") {
+		if name, _, given := strings.Cut(e, "="); !given {
+			value, ok := os.LookupEnv(name)
+			if !ok {
+				continue
+			}
+			e = name + "=" + value
+		}
+		opt.Env = append(opt.Env, e)
+	}
+	spec, err := template.Spec(opt)
+	if err != nil {
+		return nil, err
+	}
+	spec.Linux.Seccomp = seccomp.Default()
+	spec.Linux.Resources, err = l.limits()
+	return spec, err
+}
+
+// limits are the resource limits that the flags ask for.
+func (l *launch) limits() (*specs.LinuxResources, error) {
+	res := &specs.LinuxResources{}
+	if l.c.String("memory") != "" {
+		limit, err := l.memoryLimit()
+		if err != nil {
+			return nil, err
+		}
+		// Swap would only put off the end, and for long.
+		res.Memory = &specs.LinuxMemory{Limit: &limit, Swap: &limit}
+	}
+	if l.c.IsSet("cpus") {
+		cpus := l.c.Float64("cpus")
+		if math.IsNaN(cpus) || cpus < 0.01 || cpus > 4096 {
+			return nil, fmt.Errorf("--cpus: %v is not between 0.01 and 4096", cpus)
+		}
+		period := uint64(100000)
+		quota := int64(math.Round(cpus * float64(period)))
+		res.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
+	}
+	if l.c.IsSet("pids") {
+		pids := l.c.Int64("pids")
+		if pids < 1 {
+			return nil, fmt.Errorf("--pids: %d is less than 1", pids)
+		}
+		res.Pids = &specs.LinuxPids{Limit: &pids}
+	}
+	return res, nil
+}
+
+// smallestMemory is what Wine needs to start at all, with some room.
+const smallestMemory = 16 << 20
+
+func (l *launch) memoryLimit() (int64, error) {
+	limit, err := units.RAMInBytes(l.c.String("memory"))
+	if err != nil {
+		return 0, fmt.Errorf("--memory: %q is not a size such as 512m", l.c.String("memory"))
+	}
+	if limit < smallestMemory {
+		return 0, fmt.Errorf("--memory: %s is less than %s, which Windows programs need to start", units.BytesSize(float64(limit)), units.BytesSize(smallestMemory))
+	}
+	return limit, nil
+}
+
+// status is what --status-file tells.
+type status struct {
+	ID        string        `json:"id"`
+	Program   string        `json:"program"`
+	ExitCode  int           `json:"exitCode"`
+	OOMKilled bool          `json:"oomKilled"`
+	TimedOut  bool          `json:"timedOut"`
+	Duration  float64       `json:"durationSeconds"`
+	Memory    *memoryStatus `json:"memory,omitempty"`
+	ImageBase string        `json:"imageBase"`
+	ImageSize uint64        `json:"imageSize"`
+}
+
+type memoryStatus struct {
+	Peak  uint64 `json:"peakBytes"`
+	Limit uint64 `json:"limitBytes,omitempty"`
+}
+
+// finish writes the status file and makes the exit code.
+func (l *launch) finish(res *sandbox.Result) error {
+	if res == nil { // only the program was printed
+		return nil
+	}
+	end := &exitError{code: res.ExitCode}
+	oom := res.OOMKills > 0 && res.ExitCode != 0
+	switch {
+	case res.TimedOut:
+		end = &exitError{exitTimedOut, fmt.Sprintf("timed out after %s: container %s ended", l.c.Duration("timeout"), l.id)}
+	case oom:
+		limit, err := l.memoryLimit()
+		of := "the container's"
+		if err == nil {
+			of = strings.Replace(units.BytesSize(float64(limit)), "iB", " iB", 1)
+		}
+		end = &exitError{exitOutOfMemory, fmt.Sprintf("out of memory: limit %s, container %s", of, l.id)}
+	}
+	if file := l.c.String("status-file"); file != "" {
+		s := status{
+			ID: l.id, Program: l.program.Host, ExitCode: res.ExitCode, OOMKilled: oom, TimedOut: res.TimedOut, Duration: res.Duration.Seconds(),
+			ImageBase: fmt.Sprintf("%#x", l.image.ImageBase), ImageSize: uint64(l.image.SizeOfImage),
+		}
+		if res.Stats != nil {
+			s.Memory = &memoryStatus{Peak: res.Stats.Memory.Peak}
+			if limit, err := l.memoryLimit(); err == nil {
+				s.Memory.Limit = uint64(limit)
+			}
+		}
+		data, err := json.MarshalIndent(&s, "", "  ")
+		if err == nil {
+			err = os.WriteFile(file, append(data, '\n'), 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("--status-file: %w", err)
+		}
+	}
+	if end.code == 0 {
+		return nil
+	}
+	return end
+}
+
+var notInID = regexp.MustCompile(`[^\w.-]+`)
+
+// newID names a container after its program.
+func newID(program string) string {
+	base := program[strings.LastIndexAny(program, `/\`)+1:]
+	name := strings.Trim(notInID.ReplaceAllString(strings.TrimSuffix(base, filepath.Ext(base)), "-"), "-.")
+	if len(name) > 32 {
+		name = name[:32]
+	}
+	var random [4]byte
+	rand.Read(random[:]) // never fails (crypto/rand)
+	return strings.TrimPrefix(name+"-"+hex.EncodeToString(random[:]), "-")
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
+
+	"winbox/oci"
+	"winbox/sandbox"
+	"winbox/wine"
+)
+
+// prepare finds the runtime and makes its template when there is none yet.
+func prepare(ctx context.Context, g *globals, name string) (*wine.Template, error) {
+	if name != "host" {
+		return nil, fmt.Errorf("--runtime: %q is not known (this version of winbox has: host)", name)
+	}
+	runtime, err := wine.Host()
+	if err != nil {
+		return nil, err
+	}
+	bar := newProgress(g.stderr, "preparing Wine "+runtime.Version)
+	defer bar.done()
+	return runtime.Prepare(ctx, g.dataRoot, g.runTemplate, bar.step)
+}
+
+// runTemplate runs the container that makes a template.
+func (g *globals) runTemplate(ctx context.Context, spec *specs.Spec) (int, error) {
+	// Wine talks while it makes a prefix, and it is of no use to anybody.
+	quiet, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer quiet.Close()
+	res, err := sandbox.Run(ctx, sandbox.Options{
+		Root: g.root, ID: newID("template"), Bundle: &oci.Bundle{Dir: filepath.Dir(spec.Root.Path), Spec: spec}, Windows: true,
+		StopGrace: time.Minute, Stdio: [3]*os.File{quiet, quiet, quiet}, Rootless: g.rootless, Log: g.log,
+	}, false, nil)
+	return res.ExitCode, err
+}
+
+// progress shows the steps of something that takes long: as a bar on a
+// terminal, else as a line when it begins.
+type progress struct {
+	out   io.Writer
+	title string
+	bars  *mpb.Progress
+	bar   *mpb.Bar
+	text  string
+	said  bool
+}
+
+func newProgress(out io.Writer, title string) *progress { return &progress{out: out, title: title} }
+
+// step is called before each step, with the number of those that are done.
+func (p *progress) step(text string, done, total int) {
+	p.text = text
+	f, isFile := p.out.(*os.File)
+	if !isFile || !term.IsTerminal(int(f.Fd())) {
+		if !p.said {
+			fmt.Fprintf(p.out, "winbox: %s (once, some seconds)\n", p.title)
+			p.said = true
+		}
+		return
+	}
+	if p.bars == nil {
+		p.bars = mpb.New(mpb.WithOutput(f), mpb.WithWidth(60))
+		p.bar = p.bars.AddBar(int64(total), mpb.BarRemoveOnComplete(),
+			mpb.PrependDecorators(decor.Name(p.title+" ")),
+			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + p.text })))
+	}
+	p.bar.SetCurrent(int64(done))
+}
+
+func (p *progress) done() {
+	if p.bars != nil {
+		p.bar.Abort(true)
+		p.bars.Wait()
+	}
+}

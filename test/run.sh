@@ -1,0 +1,41 @@
+#!/bin/bash
+# run.sh unit|integration|fuzz: runs the tests. A test that skips makes the run fail, unless allowed-skips.txt names it:
+# on this kind of machine everything is there that the others need.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+run_tests() { # go test arguments
+	local status=0
+	go test -v "$@" >"$log" 2>&1 || status=$?
+	grep -E '^(ok|FAIL|---|panic|\?)|^ +--- (FAIL|SKIP)' "$log" | grep -v -E '^--- PASS|no test files' || true
+	if [ $status -ne 0 ]; then
+		echo "--- log of the failed run"
+		grep -v -E '^ *(=== |--- PASS)' "$log" | tail -n 300
+		exit $status
+	fi
+	local skipped
+	skipped=$(grep -oE -- '--- SKIP: [^ ]+' "$log" | cut -d' ' -f3 | grep -vxFf test/allowed-skips.txt || true)
+	if [ -n "$skipped" ]; then
+		echo "skipped, but must run here:" $skipped >&2
+		grep -A2 -E -- '--- SKIP' "$log" >&2
+		exit 1
+	fi
+}
+
+case ${1-} in
+unit) run_tests $(go list ./... | grep -v '/test$') ;;
+integration) run_tests -count=1 -timeout 30m ./test ;;
+fuzz)
+	# The PE reader sees the most hostile input and gets the most time.
+	go test ./preload/pe -run '^$' -fuzz '^FuzzOpen$' -fuzztime 60s -parallel 2
+	while read -r package target; do
+		go test "$package" -run '^$' -fuzz "^$target\$" -fuzztime 10s -parallel 2
+	done < <(grep -rlE --include='*_test.go' '^func Fuzz' . | while read -r file; do
+		grep -oE '^func Fuzz[A-Za-z0-9]+' "$file" | sed "s|^func |./$(dirname "$file" | sed 's|^\./||') |"
+	done | grep -v ' FuzzOpen$')
+	;;
+*) echo "usage: run.sh unit|integration|fuzz" >&2; exit 2 ;;
+esac

@@ -1,0 +1,175 @@
+package wine
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// openPrefix gives the mount of the program's prefix: the template below an overlay whose upper layer lies in the
+// scratch folder, or a persistent prefix. In both, dosdevices is made to fit the drives.
+func (t *Template) openPrefix(opt Options, d *drives) (specs.Mount, error) {
+	if opt.Prefix != "" {
+		dir, err := filepath.Abs(opt.Prefix)
+		if err != nil {
+			return specs.Mount{}, fmt.Errorf("prefix %s: %w", opt.Prefix, err)
+		}
+		if err := t.instantiate(dir); err != nil {
+			return specs.Mount{}, fmt.Errorf("prefix %s: %w", opt.Prefix, err)
+		}
+		if err := linkDrives(filepath.Join(dir, "dosdevices"), d); err != nil {
+			return specs.Mount{}, fmt.Errorf("prefix %s: %w", opt.Prefix, err)
+		}
+		return specs.Mount{Destination: prefixDir, Type: "bind", Source: dir, Options: []string{"rbind", "nosuid", "nodev", "rprivate"}}, nil
+	}
+	if !filepath.IsAbs(opt.Scratch) {
+		return specs.Mount{}, fmt.Errorf("scratch folder %q: want an absolute path", opt.Scratch)
+	}
+	upper, work := filepath.Join(opt.Scratch, "upper"), filepath.Join(opt.Scratch, "work")
+	devices := filepath.Join(upper, "dosdevices")
+	for _, dir := range []string{upper, work, devices} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return specs.Mount{}, fmt.Errorf("scratch folder: %w", err)
+		}
+		// Wine refuses a prefix that is not its user's, and the upper layer's owner is who owns the overlay's root. In
+		// a user namespace the caller is that user already.
+		if !opt.Rootless && (opt.UID != os.Geteuid() || opt.GID != os.Getegid()) {
+			if err := os.Lchown(dir, opt.UID, opt.GID); err != nil {
+				return specs.Mount{}, fmt.Errorf("scratch folder: %w", err)
+			}
+		}
+	}
+	if err := linkDrives(devices, d); err != nil {
+		return specs.Mount{}, fmt.Errorf("scratch folder: %w", err)
+	}
+	options := []string{"nosuid", "nodev", "lowerdir=" + t.Prefix(), "upperdir=" + upper, "workdir=" + work}
+	if opt.Rootless {
+		options = append(options, "userxattr")
+	}
+	return specs.Mount{Destination: prefixDir, Type: "overlay", Source: "overlay", Options: options}, nil
+}
+
+// linkDrives makes the links of the drives that exist and removes those of drives that do not. C: stays.
+func linkDrives(devices string, d *drives) error {
+	entries, err := os.ReadDir(devices)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if entry.Name() != "c:" {
+			if err := os.Remove(filepath.Join(devices, entry.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	for _, letter := range d.letters() {
+		name, to := driveLink(letter)
+		if err := os.Symlink(to, filepath.Join(devices, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// instantiate makes a persistent prefix of the template, unless it is made. It appears under its name when it is
+// whole; an empty folder of that name is replaced.
+func (t *Template) instantiate(dir string) error {
+	if isFolder(filepath.Join(dir, "drive_c")) {
+		return nil
+	}
+	switch entries, err := os.ReadDir(dir); {
+	case err == nil && len(entries) > 0:
+		return errors.New("is not empty, and not a prefix: choose a new folder")
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	parent, base := filepath.Split(dir)
+	draft, err := os.MkdirTemp(parent, "."+base+".new-")
+	if err != nil {
+		return err
+	}
+	if err := copyTree(t.Prefix(), draft); err != nil {
+		return errors.Join(err, removeTree(draft))
+	}
+	if err := os.Chmod(draft, 0o755); err != nil {
+		return errors.Join(err, removeTree(draft))
+	}
+	if err := os.Rename(draft, dir); err != nil { // replaces an empty directory
+		return errors.Join(err, removeTree(draft))
+	}
+	return nil
+}
+
+// copyTree copies folders, links and regular files into an existing folder; a prefix has nothing else.
+func copyTree(from, to string) error {
+	return filepath.WalkDir(from, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || name == from {
+			return err
+		}
+		rel, err := filepath.Rel(from, name)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, rel)
+		switch {
+		case entry.IsDir():
+			return os.Mkdir(target, 0o755)
+		case entry.Type() == fs.ModeSymlink:
+			link, err := os.Readlink(name)
+			if err != nil {
+				return err
+			}
+			return os.Symlink(link, target)
+		case entry.Type().IsRegular():
+			return copyFile(name, target)
+		}
+		return fmt.Errorf("%s: neither a file nor a folder nor a link", name)
+	})
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		out.Close()
+		return err
+	}
+	return out.Close()
+}
+
+// ErrPrefixInUse says that another container has a persistent prefix.
+var ErrPrefixInUse = errors.New("prefix in use by another container")
+
+// LockPrefix takes a persistent prefix for one container. Close the file when the container is gone; the lock goes with
+// the last process that has the file open. It lies beside the prefix, as dir + ".lock": the prefix may not exist yet.
+func LockPrefix(dir string) (*os.File, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("prefix %s: %w", dir, err)
+	}
+	f, err := os.OpenFile(abs+".lock", os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("prefix %s: %w", dir, err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("prefix %s: %w", dir, ErrPrefixInUse)
+		}
+		return nil, fmt.Errorf("lock prefix %s: %w", dir, err)
+	}
+	return f, nil
+}

@@ -1,0 +1,426 @@
+package wine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Where a container has the layout of the address space, for the preloader.
+const layoutFile = "/run/winbox/layout"
+
+// Options says how to launch a program.
+type Options struct {
+	// Program is what to run, from [Template.Find]; Machine is the machine of its PE header.
+	Program Program
+	Machine string
+	// Args are the arguments after the program.
+	Args []string
+	// Dir is the host folder that becomes drive D: and the current folder.
+	Dir string
+	// Mounts are further shares.
+	Mounts []Mount
+	// ReadOnly shares Dir and all of Mounts read-only. The prefix stays writable.
+	ReadOnly bool
+	// ShareHome allows Dir, a mount or the program's folder to be `/` or a home directory.
+	ShareHome bool
+	// Env are further variables, NAME=VALUE. They win over those that a launch sets by itself.
+	Env []string
+	// Workdir is where the program starts instead of D:\, as a Windows path: `D:\sub`, `C:\app`.
+	Workdir string
+	// Boot is the boot profile, [BootMinimal] when empty.
+	Boot Boot
+
+	// Prefix is a persistent prefix on the host; it is made from the template when it does not exist. The caller keeps
+	// other containers from it: see [LockPrefix].
+	Prefix string
+	// Scratch is an empty folder of the caller's for what the program changes in a prefix that is not persistent. The
+	// caller removes it when the container is gone. It is not needed with Prefix.
+	Scratch string
+
+	// UID and GID are who the program runs as, in the container.
+	UID, GID int
+	// Rootless puts the container into a user namespace in which UID and GID are the caller's own ids.
+	Rootless bool
+
+	// Layout and Stub are files of the host: the planned layout of the address space, and the preloader that takes the
+	// place of Wine's. Without Stub the loader is executed directly.
+	Layout, Stub string
+
+	// Network shares the host's network. Otherwise the container has a network of its own, with nothing in it.
+	Network bool
+	// Terminal gives the program a terminal.
+	Terminal bool
+}
+
+// Spec makes the OCI configuration of a launched program. It prepares what the configuration refers to: the overlay's
+// folders below Scratch with the links of the drives, or the persistent prefix. Limits, seccomp and the cgroup path are
+// left to the caller.
+func (t *Template) Spec(opt Options) (*specs.Spec, error) {
+	loader, preloader, err := t.Runtime.Loader(opt.Machine)
+	if err != nil {
+		return nil, err
+	}
+	shared, program, err := opt.shares()
+	if err != nil {
+		return nil, err
+	}
+	cwd, err := opt.workdir(shared, t.driveC())
+	if err != nil {
+		return nil, err
+	}
+	env, err := t.environment(opt)
+	if err != nil {
+		return nil, err
+	}
+	prefix, err := t.openPrefix(opt, shared)
+	if err != nil {
+		return nil, err
+	}
+
+	spec := t.base(opt)
+	spec.Mounts = append(spec.Mounts, prefix)
+	for _, m := range shared.mounts {
+		to := linuxPath(m.target, t.driveC())
+		options := []string{"rbind", "nosuid", "nodev", "rprivate"}
+		if m.readOnly {
+			options = append(options, "ro")
+		}
+		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: to, Type: "bind", Source: m.source, Options: options})
+	}
+	if opt.Layout != "" {
+		spec.Mounts = append(spec.Mounts, bindFile(opt.Layout, layoutFile))
+	}
+	args := []string{loader, program}
+	if opt.Stub != "" {
+		for _, p := range t.Runtime.preloaders() {
+			if p == preloader {
+				spec.Mounts = append(spec.Mounts, bindFile(opt.Stub, p))
+			}
+		}
+		args = append([]string{preloader}, args...)
+	}
+	spec.Process.Args = append(args, opt.Args...)
+	spec.Process.Env = env
+	spec.Process.Cwd = cwd
+	boot := opt.Boot
+	if boot == "" {
+		boot = BootMinimal
+	}
+	spec.Annotations = map[string]string{"io.winbox.boot": string(boot)}
+	return spec, nil
+}
+
+// shares collects the drives, and gives the path at which the program will find itself: on D: when it lies in the
+// current folder, on a drive of its own otherwise.
+func (opt *Options) shares() (*drives, string, error) {
+	d := &drives{}
+	dir, err := shareable(opt.Dir, opt.ShareHome)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := d.add(dir, target{drive: 'd'}, opt.ReadOnly); err != nil {
+		return nil, "", err
+	}
+	for _, m := range opt.Mounts {
+		t, err := parseTarget(m.Target)
+		if err != nil {
+			return nil, "", fmt.Errorf("mount %s: %w", m.Source, err)
+		}
+		source, err := shareable(m.Source, opt.ShareHome)
+		if err != nil {
+			return nil, "", err
+		}
+		if err := d.add(source, t, m.ReadOnly || opt.ReadOnly); err != nil {
+			return nil, "", err
+		}
+	}
+	if err := d.nested(); err != nil {
+		return nil, "", err
+	}
+
+	if opt.Program.Windows != "" {
+		return d, opt.Program.Windows, nil
+	}
+	host := opt.Program.Host
+	if host == "" {
+		return nil, "", errors.New("no program given")
+	}
+	if within(host, dir) {
+		return d, `D:\` + windowsPath(strings.TrimPrefix(host, strings.TrimSuffix(dir, "/")+"/")), nil
+	}
+	folder, err := shareable(filepath.Dir(host), opt.ShareHome)
+	if err != nil {
+		return nil, "", fmt.Errorf("the program's folder: %w", err)
+	}
+	letter, err := d.free()
+	if err != nil {
+		return nil, "", err
+	}
+	if err := d.add(folder, target{drive: letter}, true); err != nil {
+		return nil, "", err
+	}
+	return d, strings.ToUpper(string(letter)) + `:\` + windowsPath(filepath.Base(host)), nil
+}
+
+// windowsPath turns the slashes of a relative path.
+func windowsPath(rel string) string { return strings.ReplaceAll(rel, "/", `\`) }
+
+// nested sorts the mounts so that a drive comes before what is mounted on it, and refuses a mount point that would
+// have to be made in a shared folder of the host.
+func (d *drives) nested() error {
+	sort.SliceStable(d.mounts, func(i, j int) bool { return len(d.mounts[i].target.parts) < len(d.mounts[j].target.parts) })
+	for _, m := range d.mounts {
+		if m.target.drive == 0 || m.target.drive == 'c' || len(m.target.parts) == 0 {
+			continue
+		}
+		for _, below := range d.mounts {
+			if below.target.drive != m.target.drive || len(below.target.parts) >= len(m.target.parts) || !below.folder ||
+				!hasPrefixFold(m.target.parts, below.target.parts) {
+				continue
+			}
+			rest := m.target.parts[len(below.target.parts):]
+			at := filepath.Join(below.source, path.Join(rest...))
+			if info, err := os.Stat(at); err != nil || info.IsDir() != m.folder {
+				return fmt.Errorf("share %s at %s: that lies in %s, which has no %s to mount it on: make one, or choose another drive", m.source, m.target, below.source, path.Join(rest...))
+			}
+		}
+	}
+	return nil
+}
+
+func hasPrefixFold(parts, prefix []string) bool {
+	for i, p := range prefix {
+		if !strings.EqualFold(p, parts[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// workdir gives the Linux path of the current folder.
+func (opt *Options) workdir(d *drives, driveC string) (string, error) {
+	if opt.Workdir == "" {
+		return path.Join(drivesDir, "d"), nil
+	}
+	t, err := parseTarget(opt.Workdir)
+	if err != nil || t.drive == 0 {
+		return "", fmt.Errorf(`working directory %q: want a Windows path such as D:\folder or C:\app`, opt.Workdir)
+	}
+	if t.drive == 'c' {
+		if opt.Prefix != "" && isFolder(filepath.Join(opt.Prefix, "drive_c")) {
+			driveC = filepath.Join(opt.Prefix, "drive_c")
+		}
+		rel := matchCase(driveC, t.parts)
+		for _, m := range d.mounts {
+			if m.target.drive == 'c' && len(m.target.parts) <= len(t.parts) && hasPrefixFold(t.parts, m.target.parts) {
+				return path.Join(linuxPath(m.target, driveC), matchCase(m.source, t.parts[len(m.target.parts):])), nil
+			}
+		}
+		if !isFolder(filepath.Join(driveC, rel)) {
+			return "", fmt.Errorf("working directory %s: no such folder in the prefix", opt.Workdir)
+		}
+		return path.Join(prefixDir, "drive_c", rel), nil
+	}
+	for i := len(d.mounts) - 1; i >= 0; i-- {
+		m := d.mounts[i]
+		if m.target.drive != t.drive || len(m.target.parts) > len(t.parts) || !hasPrefixFold(t.parts, m.target.parts) {
+			continue
+		}
+		rel := matchCase(m.source, t.parts[len(m.target.parts):])
+		if !isFolder(filepath.Join(m.source, rel)) {
+			return "", fmt.Errorf("working directory %s: no such folder in %s", opt.Workdir, m.source)
+		}
+		return path.Join(linuxPath(m.target, driveC), rel), nil
+	}
+	return "", fmt.Errorf("working directory %s: no such drive", opt.Workdir)
+}
+
+// environment makes the variables of a launched program. None of the host's pass.
+func (t *Template) environment(opt Options) ([]string, error) {
+	env := t.Runtime.baseEnvironment(hostTimeZone())
+	if opt.Boot == BootFull {
+		env["WINEDLLOVERRIDES"] = "wineboot.exe=b" // Wine's own, against the template's registry
+	} else if opt.Boot != "" && opt.Boot != BootMinimal {
+		return nil, fmt.Errorf("boot profile %q: want %s or %s", opt.Boot, BootMinimal, BootFull)
+	}
+	for _, setting := range opt.Env {
+		name, val, ok := strings.Cut(setting, "=")
+		switch {
+		case !ok || name == "":
+			return nil, fmt.Errorf("environment %q: want NAME=VALUE", setting)
+		case strings.ContainsRune(setting, 0):
+			return nil, fmt.Errorf("environment %q: has a zero byte", setting)
+		case name == "WINEDLLOVERRIDES" && env[name] != "":
+			val += ";" + env[name]
+		}
+		env[name] = val
+	}
+	list := make([]string, 0, len(env))
+	for name, val := range env {
+		list = append(list, name+"="+val)
+	}
+	sort.Strings(list)
+	return list, nil
+}
+
+// baseEnvironment is what every process of Wine gets.
+func (r *Runtime) baseEnvironment(zone string) map[string]string {
+	return map[string]string{
+		"WINEPREFIX": prefixDir,
+		"WINESERVER": r.Server,
+		"WINEDEBUG":  "-all",
+		// Without it the loader executes itself once more, by way of its preloader.
+		"WINELOADERNOEXEC": "1",
+		// File names are bytes to Linux; in the C locale Wine would take them for ASCII.
+		"LC_ALL": "C.UTF-8",
+		"LANG":   "C.UTF-8",
+		"TZ":     zone,
+		"USER":   User,
+		"HOME":   path.Join(prefixDir, "drive_c/users", User),
+		"PATH":   path.Dir(r.Loader64),
+	}
+}
+
+// hostTimeZone gives the host's offset from UTC now as a POSIX zone, which needs no file: `<+02>-02`. Rules for summer
+// time do not fit in; a program that must know them gets TZ by name.
+func hostTimeZone() string {
+	name, offset := time.Now().Zone()
+	if offset == 0 {
+		return "UTC0"
+	}
+	return posixZone(name, offset)
+}
+
+func posixZone(_ string, offset int) string {
+	sign, inverse := "+", "-"
+	if offset < 0 {
+		sign, inverse, offset = "-", "+", -offset
+	}
+	hours, minutes := offset/3600, offset/60%60
+	if minutes == 0 {
+		return fmt.Sprintf("<%s%02d>%s%d", sign, hours, inverse, hours)
+	}
+	return fmt.Sprintf("<%s%02d%02d>%s%d:%02d", sign, hours, minutes, inverse, hours, minutes)
+}
+
+// base is what the containers of launched programs and the one that makes the template have in common: the skeleton as
+// root, namespaces, kernel file systems, and Wine.
+func (t *Template) base(opt Options) *specs.Spec {
+	uid := strconv.Itoa(opt.UID)
+	spec := &specs.Spec{
+		Version:  "1.2.0",
+		Hostname: Hostname,
+		Root:     &specs.Root{Path: t.Root(), Readonly: true},
+		Process: &specs.Process{
+			Terminal:        opt.Terminal,
+			User:            specs.User{UID: uint32(opt.UID), GID: uint32(opt.GID)},
+			NoNewPrivileges: true,
+			Capabilities:    capabilities(opt),
+			Rlimits:         []specs.POSIXRlimit{{Type: "RLIMIT_CORE"}},
+		},
+		Mounts: []specs.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "strictatime", "mode=755", "size=65536k"}},
+			{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}},
+			{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
+			{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=1777"}},
+			{Destination: "/run", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=755"}},
+			// Debian's Wine has its server socket here when it exists, and else writes a file into the prefix that names
+			// another place.
+			{Destination: "/run/user/" + uid, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=700", "uid=" + uid, "gid=" + strconv.Itoa(opt.GID)}},
+			// Of /sys only what tells of processors, nodes and clocks.
+			{Destination: "/sys/devices/system", Type: "bind", Source: "/sys/devices/system", Options: []string{"rbind", "ro", "nosuid", "noexec", "nodev", "rprivate"}},
+		},
+		Linux: &specs.Linux{
+			Namespaces: []specs.LinuxNamespace{
+				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.CgroupNamespace},
+			},
+			MaskedPaths: []string{
+				"/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
+				"/proc/sched_debug", "/proc/scsi", "/proc/interrupts",
+			},
+			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
+		},
+	}
+	if opt.Rootless {
+		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+		spec.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: uint32(opt.UID), HostID: uint32(os.Geteuid()), Size: 1}}
+		spec.Linux.GIDMappings = []specs.LinuxIDMapping{{ContainerID: uint32(opt.GID), HostID: uint32(os.Getegid()), Size: 1}}
+	}
+	if !opt.Network {
+		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})
+	} else {
+		for _, file := range networkFiles {
+			if source, err := filepath.EvalSymlinks(file); err == nil && isFile(source) {
+				spec.Mounts = append(spec.Mounts, bindFile(source, file))
+			}
+		}
+	}
+	for _, p := range t.Runtime.visible() {
+		spec.Mounts = append(spec.Mounts, t.bindVisible(p))
+	}
+	for _, setting := range opt.Env {
+		// A zone given by name needs the data base of zones.
+		if zone, ok := strings.CutPrefix(setting, "TZ="); ok && strings.Contains(zone, "/") && isFolder(zoneInfo) {
+			spec.Mounts = append(spec.Mounts, t.bindVisible(visiblePath{zoneInfo, true}))
+			break
+		}
+	}
+	return spec
+}
+
+const zoneInfo = "/usr/share/zoneinfo"
+
+// bindVisible mounts a path of the runtime's at its own place.
+func (t *Template) bindVisible(p visiblePath) specs.Mount {
+	options := []string{"ro", "nosuid", "nodev", "rprivate"}
+	if p.folder {
+		options = append([]string{"rbind"}, options...)
+	} else {
+		options = append([]string{"bind"}, options...)
+	}
+	return specs.Mount{Destination: p.path, Type: "bind", Source: filepath.Join(t.Runtime.root, p.path), Options: options}
+}
+
+// bindFile mounts a file of the host's read-only.
+func bindFile(source, to string) specs.Mount {
+	return specs.Mount{Destination: to, Type: "bind", Source: source, Options: []string{"bind", "ro", "nosuid", "nodev", "rprivate"}}
+}
+
+// capabilities lets root write what belongs to others, as it does outside: the container reaches nothing but what is
+// shared with it. Anybody else has none.
+func capabilities(opt Options) *specs.LinuxCapabilities {
+	caps := &specs.LinuxCapabilities{}
+	if opt.UID == 0 && !opt.Rootless {
+		list := []string{"CAP_DAC_OVERRIDE", "CAP_FOWNER"}
+		caps.Bounding, caps.Effective, caps.Permitted = list, list, list
+	}
+	return caps
+}
+
+// makeSpec makes the configuration of the container that boots Wine once, as shipped, into the new prefix.
+func (t *Template) makeSpec() *specs.Spec {
+	opt := Options{UID: 0, GID: 0, Rootless: os.Geteuid() != 0}
+	spec := t.base(opt)
+	spec.Mounts = append(spec.Mounts, specs.Mount{
+		Destination: prefixDir, Type: "bind", Source: t.Prefix(), Options: []string{"bind", "nosuid", "nodev", "rprivate"},
+	})
+	env := t.Runtime.baseEnvironment("UTC0")
+	env["WINEDLLOVERRIDES"] = "mscoree,mshtml=;winemenubuilder.exe=d"
+	for name, val := range env {
+		spec.Process.Env = append(spec.Process.Env, name+"="+val)
+	}
+	sort.Strings(spec.Process.Env)
+	spec.Process.Args = []string{t.Runtime.Loader64, "wineboot.exe", "--init"}
+	spec.Process.Cwd = prefixDir
+	return spec
+}
