@@ -34,8 +34,8 @@ type Finding struct {
 // do not matter.
 //
 // The image must start with the first page of its file; nothing may be in the
-// lowest 64 KiB; no native code may be in reserved or fixed ranges. Forecasts,
-// native and free regions promise nothing.
+// lowest 64 KiB; no native code and no hole may be in reserved and fixed ranges.
+// Forecasts, native and free regions promise nothing.
 func Audit(l *Layout, maps []Mapping, exe string) []Finding {
 	var findings []Finding
 	for _, r := range l.Regions {
@@ -116,13 +116,16 @@ func auditSharedUserData(inside []Mapping) (Verdict, string) {
 	return Broken, fmt.Sprintf("nothing readable at %#x", uint64(sharedUserData))
 }
 
-// auditReserved looks for native code in a range that was to be kept from it.
-// Holes are no breach: the engine may have given memory back.
+// auditReserved looks for native code in a range that was to be kept from it,
+// and for holes that native code could still get.
 func auditReserved(r Region, inside []Mapping) (Verdict, string) {
 	if m := firstNative(inside); m != nil {
 		return Broken, "native code: " + m.describe()
 	}
-	return Held, fmt.Sprintf("no native code, %s mapped or reserved", FormatSize(covered(r.Range, inside)))
+	if free := r.Range.Size() - covered(r.Range, inside); free > 0 {
+		return Broken, FormatSize(free) + " not reserved"
+	}
+	return Held, "no native code and no hole"
 }
 
 func auditFilled(r Region, inside []Mapping) (Verdict, string) {

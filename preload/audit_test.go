@@ -83,24 +83,26 @@ func fuzzImage() *pe.Image {
 	return img
 }
 
-// TestAuditWine8 audits the map of a program linked at 0x400000 without
-// relocations, with a stack of 4 MiB, as Wine 8 ran it without any preloader and
-// with randomisation off.
+// TestAuditWine8 audits two maps of a program linked at 0x400000 without
+// relocations, with a stack of 4 MiB, in Wine 8 with randomisation off: one
+// started by preload/stub with the plan's own list, one without a preloader.
 func TestAuditWine8(t *testing.T) {
-	f, err := os.Open("testdata/wine8-400000.maps")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	maps, err := preload.ParseMaps(f)
-	if err != nil {
-		t.Fatal(err)
-	}
 	l, err := preload.Plan(image(t, petest.Image{Base: 0x400000, SizeOfImage: 0x3d000, StackReserve: 4 << 20}), preload.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "wine8-400000.txt", auditText(preload.Audit(l, maps, "/home/me/P400.exe")))
+	for _, name := range []string{"wine8-preloader", "wine8-alone"} {
+		f, err := os.Open("testdata/" + name + ".maps")
+		if err != nil {
+			t.Fatal(err)
+		}
+		maps, err := preload.ParseMaps(f)
+		f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name+".txt", auditText(preload.Audit(l, maps, "/home/me/P400.exe")))
+	}
 }
 
 func auditText(findings []preload.Finding) string {
@@ -134,11 +136,11 @@ func TestAuditBroken(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			top := "7fffffff0000-7ffffffff000 ---p 00000000 00:00 0 \n"
-			maps, err := preload.ParseMaps(strings.NewReader(tt.maps + top))
+			maps, err := preload.ParseMaps(strings.NewReader(tt.maps))
 			if err != nil {
 				t.Fatal(err)
 			}
+			maps = fillHoles(l, maps)
 			var broken []string
 			for _, f := range preload.Audit(l, maps, "a.exe") {
 				if f.Verdict == preload.Broken {
@@ -149,6 +151,40 @@ func TestAuditBroken(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// fillHoles adds what a preloader that works would have mapped: everything that
+// is to be reserved or filled, around maps.
+func fillHoles(l *preload.Layout, maps []preload.Mapping) []preload.Mapping {
+	want := append(l.Reservations(), preload.Range{Start: 0x7fffffff0000, End: 0x7ffffffff000})
+	var out []preload.Mapping
+	for _, r := range want {
+		for len(maps) > 0 && maps[0].Range.Start < r.End {
+			m := maps[0]
+			maps = maps[1:]
+			if r.Start < m.Range.Start {
+				out = append(out, preload.Mapping{Range: preload.Range{Start: r.Start, End: m.Range.Start}, Perms: "---p"})
+			}
+			out = append(out, m)
+			r.Start = max(r.Start, m.Range.End)
+		}
+		if !r.Empty() {
+			out = append(out, preload.Mapping{Range: r, Perms: "---p"})
+		}
+	}
+	return out
+}
+
+func TestAuditHole(t *testing.T) {
+	l, err := preload.Plan(image(t, petest.Image{Base: 0x400000}), preload.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range preload.Audit(l, nil, "a.exe") {
+		if held := f.Verdict == preload.Held; held != (f.Region.State == preload.StateUnmapped) {
+			t.Errorf("of a process that maps nothing: %+v", f)
+		}
 	}
 }
 

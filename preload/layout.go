@@ -276,6 +276,11 @@ func (l *Layout) request(r Range) error {
 	case r.Overlaps(l.loader):
 		return layoutError(r, "the range %s to reserve holds the native loader (%s)", r, l.loader)
 	}
+	for _, old := range l.Regions {
+		if old.State == StateNative && old.taken() && old.Range.Overlaps(r) {
+			return layoutError(r, "the range %s to reserve holds the %s (%s)", r, old.Name, old.Range)
+		}
+	}
 	for _, old := range slices.Clone(l.Regions) {
 		if part := old.Range.intersect(r); !part.Empty() && (old.State == StateFree || old.State == StateNative) {
 			l.put(Region{Kind: KindRequested, Range: part, State: StateReserved, Name: "requested range"})
@@ -313,6 +318,11 @@ func (l *Layout) placeImage(img *pe.Image) error {
 	return nil
 }
 
+// taken reports whether something that cannot move uses the region.
+func (r *Region) taken() bool {
+	return r.Kind == KindSharedUserData || r.Kind == KindSharedHeap || r.Name == namePreloader || r.Name == nameNativeStack
+}
+
 // obstacle says what keeps an image from being at r; empty when nothing does.
 func (l *Layout) obstacle(r Range) string {
 	low := l.Regions[0].Range.End
@@ -327,11 +337,8 @@ func (l *Layout) obstacle(r Range) string {
 		return fmt.Sprintf("the native loader is there (%s)", l.loader)
 	}
 	for _, other := range l.Regions {
-		if other.Name == nameNativeStack && r.Overlaps(other.Range) {
-			return "the stack of native code is there"
-		}
-		if (other.Kind == KindSharedUserData || other.Kind == KindSharedHeap) && r.Overlaps(other.Range) {
-			return fmt.Sprintf("%s is there (%s)", other.Name, other.Range)
+		if other.taken() && r.Overlaps(other.Range) {
+			return fmt.Sprintf("the %s is there (%s)", other.Name, other.Range)
 		}
 	}
 	return ""

@@ -199,17 +199,19 @@ func TestPlanErrors(t *testing.T) {
 		{"32-bit above 2 GiB", petest.Image{Machine: i386, Base: 0x90000000}, preload.Options{}, "the program must be at 0x90000000 and has no relocations, but its end is above 0x7fff0000, the limit of such programs"},
 		{"base zero", petest.Image{BaseZero: true}, preload.Options{}, "the program must be at 0x0 and has no relocations, but the lowest 64 KiB stay unmapped, so that null pointers fault"},
 		{"below mmap_min_addr", petest.Image{Base: 0x10000}, preload.Options{MmapMinAddr: 0x20000}, "the program must be at 0x10000 and has no relocations, but this host maps nothing below 0x20000 (sysctl vm.mmap_min_addr)"},
-		{"on shared user data", petest.Image{Base: 0x7ffd0000, SizeOfImage: 0x20000}, preload.Options{}, "the program must be at 0x7ffd0000 and has no relocations, but shared user data is there (7ffe0000-7fff0000)"},
-		{"on the shared heap", petest.Image{Machine: i386, Characteristics: laa, Base: 0x80000000}, preload.Options{}, "the program must be at 0x80000000 and has no relocations, but shared heap is there (80000000-81000000)"},
+		{"on shared user data", petest.Image{Base: 0x7ffd0000, SizeOfImage: 0x20000}, preload.Options{}, "the program must be at 0x7ffd0000 and has no relocations, but the shared user data is there (7ffe0000-7fff0000)"},
+		{"on the shared heap", petest.Image{Machine: i386, Characteristics: laa, Base: 0x80000000}, preload.Options{}, "the program must be at 0x80000000 and has no relocations, but the shared heap is there (80000000-81000000)"},
 		{"on the loader", petest.Image{Base: 0x7d000000}, preload.Options{Loader: preload.Range{Start: 0x7d000000, End: 0x7d005000}}, "the program must be at 0x7d000000 and has no relocations, but the native loader is there (7d000000-7d005000)"},
-		{"on the native stack", petest.Image{Base: 0x7fffffd00000}, preload.Options{}, "the program must be at 0x7fffffd00000 and has no relocations, but the stack of native code is there"},
+		{"on the native stack", petest.Image{Base: 0x7fffffd00000}, preload.Options{}, "the program must be at 0x7fffffd00000 and has no relocations, but the native stack is there (7ffffdff0000-7fffffff0000)"},
 		{"stack too large", petest.Image{Machine: i386, StackReserve: 0x7f000000}, preload.Options{}, "the stack of 2 GiB that the program asks for fits nowhere below 0x7fff0000"},
 		{"stack of 16 EiB", petest.Image{StackReserve: 1<<64 - 1}, preload.Options{}, "the stack of 16 EiB that the program asks for fits nowhere below 0x7fffffff0000"},
 		{"mmap_min_addr absurd", petest.Image{}, preload.Options{MmapMinAddr: 1 << 63}, "vm.mmap_min_addr is 9223372036854775808: no address is left for the program"},
 		{"reserve below 64 KiB", petest.Image{}, reserve(0x1000, 0x2000), "the range 1000-2000 to reserve starts below 0x10000, where nothing may be mapped"},
 		{"reserve above the limit", petest.Image{}, reserve(0x7fffff000000, 0x7ffffffff000), "the range 7fffff000000-7ffffffff000 to reserve ends above 0x7fffffff0000, the limit of Windows programs"},
+		{"reserve the loader", petest.Image{}, preload.Options{Loader: preload.Range{Start: 0x7d000000, End: 0x7d005000}, Reserve: []preload.Range{{Start: 0x7c000000, End: 0x7e000000}}}, "the range 7c000000-7e000000 to reserve holds the native loader (7d000000-7d005000)"},
+		{"reserve the preloader", petest.Image{}, reserve(0x400000000000, 0x400000001000), "the range 400000000000-400000001000 to reserve holds the preloader (400000000000-400100000000)"},
 		{"reserve part of a page", petest.Image{}, reserve(0x10800, 0x20000), "the range 10800-20000 to reserve is empty or not a multiple of the page size"},
-		{"reserve too many", petest.Image{}, many, "304 separate ranges to reserve, at most 254 are possible"},
+		{"reserve too many", petest.Image{}, many, "305 separate ranges to reserve, at most 254 are possible"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -234,7 +236,7 @@ func TestPlanMoves(t *testing.T) {
 		moved   string
 	}{
 		{0, 0xffffffffffff0000, "its end is above 0x7fffffff0000, the limit of such programs"},
-		{0, 0x7ffe0000, "shared user data is there (7ffe0000-7fff0000)"},
+		{0, 0x7ffe0000, "the shared user data is there (7ffe0000-7fff0000)"},
 		{i386, 0xf0000000, "its end is above 0x7fff0000, the limit of such programs"},
 	} {
 		img := image(t, petest.Image{Machine: tt.machine, Base: tt.base, Relocations: []uint32{0x1000}})

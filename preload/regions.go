@@ -14,26 +14,34 @@ const (
 	topAMD64 = 0x7ffffffff000 // arch/x86/include/asm/page_64_types.h, TASK_SIZE_MAX
 )
 
-// Places that have meant something since Windows NT, or to Wine.
+// Places that have meant something since Windows NT, or to Wine. Wine's server
+// gives relocatable libraries of version 9 and later addresses below nativeLow
+// or below serverDLLsEnd, depending on the base they ask for (server/mapping.c).
 const (
-	dosEnd           = 0x110000   // 1 MiB + 64 KiB, the reach of real-mode addresses
-	lowEnd           = 0x68000000 // up to here Wine's own preloader reserves low memory
-	nativeLow        = 0x7c000000 // from here Wine links its loader: 0x7c000000 once, 0x7d000000 in 7 to 9
-	nativeLowEnd     = 0x7f000000 // up to here the loader's brk heap may grow
-	sharedUserData   = 0x7ffe0000 // KUSER_SHARED_DATA
-	sharedHeap       = 0x80000000 // SYSTEM_HEAP_BASE
-	sharedHeapEnd    = 0x81000000 // 16 MiB of it
-	tablesEnd        = 0x82000000 // up to here Wine's preloader reserves, for ntdll's tables
-	dllAMD64         = 0x100000000
-	freeAMD64        = 0x400000000     // bases: 0x140000000 link.exe's programs, 0x180000000 its libraries, 0x170000000 to 0x3c0000000 Wine 8's
-	nativeHigh       = 0x7fff00000000  // mmap(2) starts 128 MiB below the top and goes down
-	topDownAMD64     = 0x7ffffc000000  // above all mmap(2) gives out, below the native stack
-	topDownAMD64End  = 0x7ffffdff0000  // 32 MiB less 64 KiB, as much as Wine's preloader takes
-	nativePoolI386   = 0xf0000000      // in a 32-bit process mmap(2) starts 128 MiB below 4 GiB
-	nameLow          = "lowest 64 KiB" // of every process
-	nameSystemDLLs   = "system libraries"
-	nameNativeLoader = "native loader"
-	nameNativeStack  = "native stack"
+	dosEnd            = 0x110000   // 1 MiB + 64 KiB, the reach of real-mode addresses
+	lowEnd            = 0x68000000 // up to here Wine's own preloader reserves low memory
+	nativeLow         = 0x7c000000 // from here Wine links its loader: 0x7c000000 once, 0x7d000000 in 7 to 9
+	nativeLowEnd      = 0x7f000000 // up to here the loader's brk heap may grow
+	sharedUserData    = 0x7ffe0000 // KUSER_SHARED_DATA
+	sharedHeap        = 0x80000000 // SYSTEM_HEAP_BASE
+	sharedHeapEnd     = 0x81000000 // 16 MiB of it
+	tablesEnd         = 0x82000000 // up to here Wine's preloader reserves, for ntdll's tables
+	dllAMD64          = 0x100000000
+	freeAMD64         = 0x400000000     // bases: 0x140000000 link.exe's programs, 0x180000000 its libraries, 0x170000000 to 0x3c0000000 Wine 8's
+	preloaderAMD64    = 0x400000000000  // zone_start of preload/stub/preloader-amd64.ld
+	preloaderAMD64End = 0x400100000000  // its zone is 4 GiB, with the dynamic linker and the native heap
+	serverDLLs        = 0x6fff00000000  // Wine's server counts down from serverDLLsEnd
+	serverDLLsEnd     = 0x700000000000  // 4 GiB of the 16 TiB it may use: all of Wine's own take 0.6
+	nativeHigh        = 0x7fff00000000  // mmap(2) starts 128 MiB below the top and goes down
+	topDownAMD64      = 0x7ffffc000000  // above all mmap(2) gives out, below the native stack
+	topDownAMD64End   = 0x7ffffdff0000  // 32 MiB less 64 KiB, as much as Wine's preloader takes
+	nativePoolI386    = 0xf0000000      // in a 32-bit process mmap(2) starts 128 MiB below 4 GiB
+	nameLow           = "lowest 64 KiB" // of every process
+	nameSystemDLLs    = "system libraries"
+	nameNativeLoader  = "native loader"
+	nameNativeStack   = "native stack"
+	namePreloader     = "preloader"
+	nameLarge         = "large allocations"
 )
 
 // regionsLow are the regions below 2 GiB, the same in every process.
@@ -57,7 +65,11 @@ func regionsLow() []Region {
 func regionsHigh() []Region {
 	return []Region{
 		{Kind: KindDLL, Range: Range{dllAMD64, freeAMD64}, State: StateReserved, Name: "programs and libraries"},
-		{Kind: KindFree, Range: Range{freeAMD64, nativeHigh}, State: StateFree, Name: "large allocations"},
+		{Kind: KindFree, Range: Range{freeAMD64, preloaderAMD64}, State: StateFree, Name: nameLarge},
+		{Kind: KindNative, Range: Range{preloaderAMD64, preloaderAMD64End}, State: StateNative, Name: namePreloader},
+		{Kind: KindFree, Range: Range{preloaderAMD64End, serverDLLs}, State: StateFree, Name: nameLarge},
+		{Kind: KindDLL, Range: Range{serverDLLs, serverDLLsEnd}, State: StateReserved, Name: "relocated libraries"},
+		{Kind: KindFree, Range: Range{serverDLLsEnd, nativeHigh}, State: StateFree, Name: nameLarge},
 		{Kind: KindNative, Range: Range{nativeHigh, topDownAMD64}, State: StateNative, Name: "native libraries"},
 		{Kind: KindTopDown, Range: Range{topDownAMD64, topDownAMD64End}, State: StateReserved, Name: "top-down, engine's tables"},
 		{Kind: KindNative, Range: Range{topDownAMD64End, limitAMD64}, State: StateNative, Name: nameNativeStack},

@@ -78,14 +78,14 @@ func (n *creation) startInit(ns program.Namespaces, encoded []byte) (*initProces
 	}
 	argv := []string{"winbox-init", strconv.Itoa(3 + n.opt.Preserve + fdProgram)}
 	init := &initProcess{control: control}
-	fork := func() (err error) {
+	fork := func() (pid int, err error) {
 		init.pid, err = syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(exe), argv, attr)
-		return err
+		return init.pid, err
 	}
 	if n.group != nil {
 		err = n.group.Start(attr.Sys, fork)
 	} else {
-		err = fork()
+		_, err = fork()
 	}
 	if err != nil {
 		control.Close()

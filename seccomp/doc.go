@@ -1,19 +1,17 @@
-// Package seccomp compiles the seccomp section of an OCI configuration into a classic BPF program that
-// seccomp(2) loads, and holds winbox's own default profile.
-//
-// It is for the x86-64 kernel: one filter covers x86-64, i386 and, when listed, x32 calls. It does not
-// load filters, read configuration files, or know of containers. It needs no libseccomp and no cgo.
+// Package seccomp compiles the seccomp section of an OCI configuration into a classic BPF program for
+// seccomp(2), and holds winbox's own default profile. One filter covers the x86-64, i386 and x32 calls of
+// an x86-64 kernel. It does not load filters, read files, or know of containers, and needs no libseccomp.
 //
 // Traps:
-//   - Calls of an architecture that the profile does not list kill the process: a profile with
-//     SCMP_ARCH_X86_64 alone ends every 32-bit program at its first call. x86-64 itself is always covered.
-//   - Arguments are compared as 64 bits. The kernel cuts an int argument to 32, so a rule for one should
-//     be SCMP_CMP_MASKED_EQ with the mask 0xffffffff; "socket, arg 0 > 40" also lets 1<<32|38 through.
-//   - socketcall(2) and ipc(2) of i386 hide arguments behind a pointer, which no filter can follow: a
-//     condition on socket(2) does not bind a 32-bit call unless the profile refuses socketcall.
-//   - The filter is kept by execve(2): what loads it must be able to make every call up to the execve.
-//   - The kernel answers calls that a filter allows by number alone from a bitmap (Linux 5.11 and later);
-//     the first condition on a call's arguments takes it off that fast path, in both ABIs separately.
+//   - A call of an architecture that the profile does not list kills the process: with SCMP_ARCH_X86_64
+//     alone, every 32-bit program dies at its first call. x86-64 itself is always covered.
+//   - Arguments are compared as 64 bits, but the kernel cuts an int to 32: "socket, argument 0 > 40" lets
+//     1<<32|38 through. Use SCMP_CMP_MASKED_EQ with the mask 0xffffffff.
+//   - socketcall(2) and ipc(2) of i386 keep their arguments behind a pointer, where no filter can look: a
+//     condition on socket(2) does not bind 32-bit programs unless the profile refuses socketcall.
+//   - A filter stays through execve(2): it must allow all that its loader still does, execve included.
+//   - Linux 5.11 and later remember which numbers a filter always allows and do not run it for them; a
+//     condition on a call's arguments takes that call off the fast path.
 package seccomp
 
 //go:generate go run ./internal/gensyscalls

@@ -50,6 +50,7 @@ type Filter struct {
 //     could not report the listener any more.
 //   - On i386, a rule for a call that socketcall(2) or ipc(2) can also make holds there too, with its
 //     conditions dropped, unless a rule without conditions names the multiplexer itself.
+//   - Arguments of x86-64 and x32 are compared as 64 bits (libseccomp cuts those of x32 to 32).
 //   - Arguments of i386 have 32 bits. A value that is a 32-bit number, zero- or sign-extended, is
 //     compared as that; any other is equal to none and above all of them.
 //

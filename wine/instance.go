@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -20,7 +21,7 @@ func (t *Template) openPrefix(opt Options, d *drives) (specs.Mount, error) {
 		if err != nil {
 			return specs.Mount{}, fmt.Errorf("prefix %s: %w", opt.Prefix, err)
 		}
-		if err := t.instantiate(dir); err != nil {
+		if err := t.instantiate(dir, opt); err != nil {
 			return specs.Mount{}, fmt.Errorf("prefix %s: %w", opt.Prefix, err)
 		}
 		if err := linkDrives(filepath.Join(dir, "dosdevices"), d); err != nil {
@@ -31,18 +32,26 @@ func (t *Template) openPrefix(opt Options, d *drives) (specs.Mount, error) {
 	if !filepath.IsAbs(opt.Scratch) {
 		return specs.Mount{}, fmt.Errorf("scratch folder %q: want an absolute path", opt.Scratch)
 	}
+	for _, dir := range []string{opt.Scratch, t.Prefix()} {
+		if strings.ContainsAny(dir, `:,\`) { // they separate and escape in the options of an overlay
+			return specs.Mount{}, fmt.Errorf("folder %s: an overlay cannot use a path with a colon, a comma or a backslash", dir)
+		}
+	}
 	upper, work := filepath.Join(opt.Scratch, "upper"), filepath.Join(opt.Scratch, "work")
 	devices := filepath.Join(upper, "dosdevices")
 	for _, dir := range []string{upper, work, devices} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return specs.Mount{}, fmt.Errorf("scratch folder: %w", err)
 		}
-		// Wine refuses a prefix that is not its user's, and the upper layer's owner is who owns the overlay's root. In
-		// a user namespace the caller is that user already.
-		if !opt.Rootless && (opt.UID != os.Geteuid() || opt.GID != os.Getegid()) {
-			if err := os.Lchown(dir, opt.UID, opt.GID); err != nil {
-				return specs.Mount{}, fmt.Errorf("scratch folder: %w", err)
-			}
+	}
+	if opt.foreign() {
+		// The template's folders belong to whoever made it: give the program folders of its own above them. The upper
+		// layer's top counts as the prefix, which Wine refuses when it is not its user's.
+		if err := copyFolders(t.driveC(), filepath.Join(upper, "drive_c")); err != nil {
+			return specs.Mount{}, fmt.Errorf("scratch folder: %w", err)
+		}
+		if err := chownTree(opt.Scratch, opt.UID, opt.GID); err != nil {
+			return specs.Mount{}, fmt.Errorf("scratch folder: %w", err)
 		}
 	}
 	if err := linkDrives(devices, d); err != nil {
@@ -79,7 +88,7 @@ func linkDrives(devices string, d *drives) error {
 
 // instantiate makes a persistent prefix of the template, unless it is made. It appears under its name when it is
 // whole; an empty folder of that name is replaced.
-func (t *Template) instantiate(dir string) error {
+func (t *Template) instantiate(dir string, opt Options) error {
 	if isFolder(filepath.Join(dir, "drive_c")) {
 		return nil
 	}
@@ -100,8 +109,13 @@ func (t *Template) instantiate(dir string) error {
 	if err := os.Chmod(draft, 0o755); err != nil {
 		return errors.Join(err, removeTree(draft))
 	}
-	if err := os.Rename(draft, dir); err != nil { // replaces an empty directory
-		return errors.Join(err, removeTree(draft))
+	if opt.foreign() {
+		if err := chownTree(draft, opt.UID, opt.GID); err != nil {
+			return errors.Join(err, removeTree(draft))
+		}
+	}
+	if err := unix.Rename(draft, dir); err != nil { // replaces an empty directory, which os.Rename does not
+		return errors.Join(fmt.Errorf("rename %s: %w", draft, err), removeTree(draft))
 	}
 	return nil
 }
@@ -130,6 +144,31 @@ func copyTree(from, to string) error {
 			return copyFile(name, target)
 		}
 		return fmt.Errorf("%s: neither a file nor a folder nor a link", name)
+	})
+}
+
+// foreign says whether the program runs as somebody else than the caller. In a user namespace it never does.
+func (opt *Options) foreign() bool {
+	return !opt.Rootless && (opt.UID != os.Geteuid() || opt.GID != os.Getegid())
+}
+
+// copyFolders makes the folders of one tree in another, without what is in them.
+func copyFolders(from, to string) error {
+	return filepath.WalkDir(from, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() {
+			return err
+		}
+		return os.Mkdir(filepath.Join(to, strings.TrimPrefix(name, from)), 0o755)
+	})
+}
+
+// chownTree gives a tree to a user; symbolic links are not followed.
+func chownTree(dir string, uid, gid int) error {
+	return filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(name, uid, gid)
 	})
 }
 

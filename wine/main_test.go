@@ -89,6 +89,7 @@ func containerInit(config string) (int, error) {
 	}
 	main, err := os.StartProcess(spec.Process.Args[0], spec.Process.Args, &os.ProcAttr{
 		Dir: spec.Process.Cwd, Env: spec.Process.Env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
+		Sys: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: spec.Process.User.UID, Gid: spec.Process.User.GID}},
 	})
 	if err != nil {
 		return 0, err
@@ -106,23 +107,26 @@ func containerInit(config string) (int, error) {
 			if code = status.ExitStatus(); status.Signaled() {
 				code = 128 + int(status.Signal())
 			}
-			stopServer()
-		case ended:
-			stopServer()
+		}
+		if ended && !stopServer() {
+			syscall.Kill(-1, syscall.SIGKILL)
 		}
 	}
 }
 
-// stopServer has the wineserver write the registry and end, which ends all of its clients.
-func stopServer() {
+// stopServer has the wineserver write the registry and end. It is false when there is no server any more; what is left
+// then waits for it in vain.
+func stopServer() (running bool) {
 	processes, _ := filepath.Glob("/proc/[0-9]*/comm")
 	for _, comm := range processes {
 		if name, _ := os.ReadFile(comm); strings.HasPrefix(string(name), "wineserver") {
 			var pid int
 			fmt.Sscanf(comm, "/proc/%d/comm", &pid)
 			syscall.Kill(pid, syscall.SIGTERM)
+			running = true
 		}
 	}
+	return running
 }
 
 var mountFlags = map[string]uintptr{

@@ -52,46 +52,79 @@ var (
 	builtinOffset    = int64(0x40)
 )
 
-// linkBuiltins replaces the copies of Wine's own PE files, some 700 MB, by links to the originals, which every
-// container sees at the same place. Wine loads them the same way.
+// linkBuiltins replaces the copies of Wine's own PE files and code pages, some 700 MB, by links to the originals, which
+// every container sees at the same place. Wine loads them the same way.
 func (t *Template) linkBuiltins() error {
-	originals := make(map[string]string) // lower-case name → path on the host
-	sizes := make(map[string]int64)
-	entries, err := os.ReadDir(filepath.Join(t.Runtime.root, t.Runtime.WindowsDir))
+	r := t.Runtime
+	pages := filepath.Join(r.DataDir, "nls")
+	originals64, err := originals(r.root, r.WindowsDir, pages)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil {
-			return err
-		}
-		originals[strings.ToLower(e.Name())] = filepath.Join(t.Runtime.WindowsDir, e.Name())
-		sizes[strings.ToLower(e.Name())] = info.Size()
+	originals32, err := originals(r.root, r.Windows32Dir, pages)
+	if err != nil {
+		return err
 	}
 	return filepath.WalkDir(t.driveC(), func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {
 			return err
 		}
-		key := strings.ToLower(entry.Name())
 		info, err := entry.Info()
 		if err != nil {
 			return err
 		}
-		// The same name and size with the signature is the same file: the 32-bit copies differ in size, and where they
-		// would not, they lie in syswow64.
-		if info.Size() != sizes[key] || info.Size() == 0 || strings.EqualFold(filepath.Base(filepath.Dir(name)), "syswow64") {
+		candidates := originals64
+		if is32Bit(name) {
+			candidates = originals32
+		}
+		from, ok := candidates[strings.ToLower(entry.Name())]
+		if !ok || info.Size() != from.size {
 			return nil
 		}
-		builtin, err := isBuiltin(name)
-		if err != nil || !builtin {
-			return err
+		if !strings.EqualFold(filepath.Ext(name), ".nls") {
+			if builtin, err := isBuiltin(name); err != nil || !builtin {
+				return err
+			}
 		}
 		if err := os.Remove(name); err != nil {
 			return err
 		}
-		return os.Symlink(originals[key], name)
+		return os.Symlink(from.path, name)
 	})
+}
+
+// An original is one of the runtime's own files, which a prefix may have a copy of.
+type original struct {
+	path string
+	size int64
+}
+
+// originals lists the files of some folders by their names in lower case. An empty folder name is left out.
+func originals(root string, dirs ...string) (map[string]original, error) {
+	found := make(map[string]original)
+	for _, dir := range dirs {
+		if dir == "" {
+			continue
+		}
+		entries, err := os.ReadDir(filepath.Join(root, dir))
+		if err != nil {
+			return nil, err
+		}
+		for _, entry := range entries {
+			info, err := entry.Info()
+			if err != nil {
+				return nil, err
+			}
+			found[strings.ToLower(entry.Name())] = original{filepath.Join(dir, entry.Name()), info.Size()}
+		}
+	}
+	return found, nil
+}
+
+// is32Bit says whether a file of a prefix lies where Windows has its 32-bit files.
+func is32Bit(name string) bool {
+	lower := strings.ToLower(name)
+	return strings.Contains(lower, "/windows/syswow64/") || strings.Contains(lower, "/windows/winsxs/x86_")
 }
 
 // isBuiltin says whether a file carries Wine's signature.

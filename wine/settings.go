@@ -1,12 +1,13 @@
 package wine
 
-// Windows 10, as `winecfg -v win10` of Wine 8 sets it; CurrentVersion is what real systems say since Windows 8.1.
+// Windows 10, as `winecfg -v win10` of Wine 8 sets it. Real systems say 6.3 in CurrentVersion, but Wine 8 takes the
+// version that it reports from there.
 // Programs of today refuse the Windows 7 that a prefix of Wine 8 claims to be.
 var windows10 = []struct{ name, text string }{
 	{"CSDVersion", regString("")},
 	{"CurrentBuild", regString("18362")},
 	{"CurrentBuildNumber", regString("18362")},
-	{"CurrentVersion", regString("6.3")},
+	{"CurrentVersion", regString("10.0")},
 	{"CurrentMajorVersionNumber", regDword(10)},
 	{"CurrentMinorVersionNumber", regDword(0)},
 	{"ProductName", regString("Microsoft Windows 10")},

@@ -46,6 +46,15 @@ func (t *Template) makeRoot() error {
 		}
 	}
 
+	// The C library has no built-in UTF-8 locale. Without one, Wine takes file names and arguments for ASCII.
+	if locale := filepath.Join(t.Runtime.root, localeDir); isFolder(locale) {
+		if err := os.MkdirAll(filepath.Join(root, localeDir), 0o755); err != nil {
+			return err
+		}
+		if err := copyTree(locale, filepath.Join(root, localeDir)); err != nil {
+			return fmt.Errorf("copy the locale: %w", err)
+		}
+	}
 	for _, l := range t.Runtime.links() {
 		if err := os.Symlink(l.to, filepath.Join(root, l.at)); err != nil {
 			return err
@@ -66,6 +75,9 @@ func (t *Template) makeRoot() error {
 	}
 	return nil
 }
+
+// localeDir is the locale C.UTF-8, which Debian, Fedora and Arch install with the C library.
+const localeDir = "/usr/lib/locale/C.utf8"
 
 // A link is a symbolic link of the skeleton.
 type link struct{ at, to string }

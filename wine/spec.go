@@ -293,14 +293,16 @@ func (r *Runtime) baseEnvironment(zone string) map[string]string {
 // hostTimeZone gives the host's offset from UTC now as a POSIX zone, which needs no file: `<+02>-02`. Rules for summer
 // time do not fit in; a program that must know them gets TZ by name.
 func hostTimeZone() string {
-	name, offset := time.Now().Zone()
+	_, offset := time.Now().Zone()
 	if offset == 0 {
 		return "UTC0"
 	}
-	return posixZone(name, offset)
+	return posixZone(offset)
 }
 
-func posixZone(_ string, offset int) string {
+// posixZone writes an offset in seconds east of UTC as TZ has it (POSIX, "Other Environment Variables"), where the sign
+// is that of the way back.
+func posixZone(offset int) string {
 	sign, inverse := "+", "-"
 	if offset < 0 {
 		sign, inverse, offset = "-", "+", -offset

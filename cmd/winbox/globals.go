@@ -53,7 +53,7 @@ func (g *globals) open(c *cli.Context) error {
 	if g.dataRoot, err = directory(os.Getenv("WINBOX_DATA"), g.rootless, "XDG_DATA_HOME", filepath.Join(home, ".local/share/winbox"), "/var/lib/winbox"); err != nil {
 		return fmt.Errorf("WINBOX_DATA: %w", err)
 	}
-	var out io.Writer = g.stderr
+	out := g.stderr
 	if name := c.String("log"); name != "" {
 		if g.logFile, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644); err != nil {
 			return fmt.Errorf("--log: %w", err)

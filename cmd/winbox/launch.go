@@ -137,8 +137,11 @@ func (l *launch) inspect(template *wine.Template) error {
 	if err := template.Runtime.Supports(image.Machine.Arch()); err != nil {
 		return fmt.Errorf("%s: %w", l.c.Args().First(), err)
 	}
-	l.layout, err = preload.Plan(image, preload.HostOptions())
-	if err != nil {
+	opt := preload.HostOptions()
+	if opt.Loader.Start, opt.Loader.End, err = template.Runtime.LoaderRange(image.Machine.Arch()); err != nil {
+		return err
+	}
+	if l.layout, err = preload.Plan(image, opt); err != nil {
 		return fmt.Errorf("%s: %w", l.c.Args().First(), err)
 	}
 	return nil
@@ -284,7 +287,7 @@ func (l *launch) memoryLimit() (int64, error) {
 		return 0, fmt.Errorf("--memory: %q is not a size such as 512m", l.c.String("memory"))
 	}
 	if limit < smallestMemory {
-		return 0, fmt.Errorf("--memory: %s is less than %s, which Windows programs need to start", units.BytesSize(float64(limit)), units.BytesSize(smallestMemory))
+		return 0, fmt.Errorf("--memory: %s is less than %s, which Windows programs need to start", preload.FormatSize(uint64(limit)), preload.FormatSize(smallestMemory))
 	}
 	return limit, nil
 }
@@ -321,7 +324,7 @@ func (l *launch) finish(res *sandbox.Result) error {
 		limit, err := l.memoryLimit()
 		of := "the container's"
 		if err == nil {
-			of = strings.Replace(units.BytesSize(float64(limit)), "iB", " iB", 1)
+			of = preload.FormatSize(uint64(limit))
 		}
 		end = &exitError{exitOutOfMemory, fmt.Sprintf("out of memory: limit %s, container %s", of, l.id)}
 	}

@@ -58,8 +58,9 @@
 //     loader's name ends in 64, else "wine-preloader". (Later versions: the
 //     loader's name with "-preloader" added.) If it cannot be executed, the
 //     loader is executed without one, silently. So a child is bypassed exactly
-//     when the file is missing there, and it must exist to be mounted over:
-//     Debian has it in a package of its own.
+//     when the file is missing there or not executable. It must exist to be
+//     mounted over: Debian has it in a package of its own (wine64-preloader),
+//     as a link to wine64-preloader.static in the same directory.
 //   - The directory of /proc/self/exe, which is the preloader, is where Wine
 //     looks for its loader, and from where it finds its libraries. The preloader
 //     must therefore be mounted into the loader's directory; run from elsewhere

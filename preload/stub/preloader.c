@@ -442,6 +442,7 @@ u64 preload(u64 *stack)
 	struct layout layout;
 	u64 *auxv, *auxv_end, below = (u64)preloader_start, entry;
 	struct preload_info **published;
+	int dynamic;
 
 	if (stack[0] < 2)
 		die("usage:", "preloader LOADER [ARGUMENT]...", "");
@@ -467,18 +468,16 @@ u64 preload(u64 *stack)
 
 	/* The loader comes before the reservations: one that cannot move must get its place even inside a range. */
 	image_open(&loader, argv[1]);
-	if (image_interpreter(&loader, interpreter_path)) {
-		load(&loader, &layout, &below);
+	dynamic = image_interpreter(&loader, interpreter_path);
+	load(&loader, &layout, &below);
+	entry = second.entry = loader.bias + loader.header.e_entry;
+	if (dynamic) {
 		image_open(&interpreter, interpreter_path);
 		load(&interpreter, &layout, &below);
-		second.entry = loader.bias + loader.header.e_entry;
-		describe(auxv, &loader, interpreter.bias, (u64)second_stage, argv[1]);
 		entry = interpreter.bias + interpreter.header.e_entry;
+		describe(auxv, &loader, interpreter.bias, (u64)second_stage, argv[1]);
 	} else {
-		load(&loader, &layout, &below);
-		second.entry = loader.bias + loader.header.e_entry;
 		describe(auxv, &loader, 0, second.entry, argv[1]);
-		entry = second.entry;
 	}
 
 	for (u32 i = 0; i < layout.count; i++)
@@ -489,7 +488,7 @@ u64 preload(u64 *stack)
 		*published = pieces;
 
 	/* Without a dynamic linker there is nothing to wait for. */
-	if (entry == second.entry)
+	if (!dynamic)
 		fill_above_limit();
 	drop_first_argument(stack, auxv_end);
 	return entry;

@@ -82,11 +82,15 @@ func TestWine(t *testing.T) {
 	if err := os.WriteFile(planned, plan, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	runs := 10
+	if testing.Short() {
+		runs = 2
+	}
 	for base, layout := range map[uint64]string{0x400000: "", 0x140000000: planned} {
 		program := build(t, "x86_64-w64-mingw32-gcc", wineProgram, "hello.c", "-s", fmt.Sprintf("-Wl,--image-base,%#x", base),
 			"-Wl,--disable-dynamicbase", "-Wl,--disable-reloc-section", "-Wl,--disable-high-entropy-va")
 		t.Run(fmt.Sprintf("%#x", base), func(t *testing.T) {
-			for i := range 10 {
+			for i := range runs {
 				args := []string{"-c", wineScript, "sh", preloader, layout}
 				if i%2 == 1 {
 					args = append(args, "setarch", "x86_64", "-R")

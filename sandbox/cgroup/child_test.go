@@ -41,6 +41,9 @@ func child(job []string) {
 		time.Sleep(time.Minute) // the parent's end of stdin is gone: be killed, not orphaned
 	case "allocate": // N MiB
 		n, _ := strconv.Atoi(job[1])
+		// Or the kernel would rather evict this program's own pages, again and
+		// again, than run out of memory.
+		_ = unix.Mlockall(unix.MCL_CURRENT)
 		mem, err := unix.Mmap(-1, 0, n<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 		if err != nil {
 			fmt.Println("mmap:", err)

@@ -130,16 +130,13 @@ func (g *Group) create(res *specs.LinuxResources, made *[]string) error {
 			}
 		}
 	}
-	switch {
-	case g.mode == V2:
+	if g.mode == V2 {
 		enableControllers(g.unified(), nil)
 		all := true
 		if err := g.write(&step{field: "memory", file: "memory.oom.group", optional: true,
 			v2: &cgroup2.Resources{Memory: &cgroup2.Memory{OOMGroup: &all}}}); err != nil {
 			return err
 		}
-	case g.hugetlbOnUnified(res):
-		enableControllers(g.unified(), []string{"hugetlb"})
 	}
 	return g.apply(res)
 }

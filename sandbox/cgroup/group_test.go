@@ -28,6 +28,11 @@ func testPath(t testing.TB) string {
 	}
 	name := strings.NewReplacer("/", "-", "_", "-").Replace(strings.ToLower(t.Name()))
 	place := fmt.Sprintf("/winbox-test-%d-%s", os.Getpid(), name)
+	// Limits on huge pages make a hybrid host's root hand the controller down.
+	file := mountRoot + "/unified/cgroup.subtree_control"
+	if before, err := os.ReadFile(file); err == nil && !contains(string(before), "hugetlb") {
+		t.Cleanup(func() { _ = writeFile(file, "-hugetlb") })
+	}
 	t.Cleanup(func() { sweep(t, place) })
 	return place
 }
@@ -400,17 +405,16 @@ func TestKillForkBomb(t *testing.T) {
 			p := spawn(t, g, "fork")
 			p.begin()
 			p.line()
-			time.Sleep(200 * time.Millisecond)
-			before, _ := v.Pids()
+			var before []int
+			if !await(20*time.Second, func() bool { before, _ = v.Pids(); return len(before) > 8 }) {
+				t.Fatalf("only %d processes were made", len(before))
+			}
 			if err := v.Kill(unix.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
 			var left []int
 			if !await(5*time.Second, func() bool { left, _ = v.Pids(); return len(left) == 0 }) {
 				t.Fatalf("of %d processes, %v escaped", len(before), left)
-			}
-			if len(before) < 3 {
-				t.Errorf("only %d processes were made", len(before))
 			}
 		})
 	}
@@ -430,10 +434,10 @@ func TestDelete(t *testing.T) {
 	if err := g.Kill(unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	go p.signal() // reap it while Delete waits
-	if err := g.Delete(); err != nil {
+	if err := g.Delete(); err != nil { // waits for what was killed, reaped or not
 		t.Fatal(err)
 	}
+	p.signal()
 	for _, h := range g.Mounts() {
 		if _, err := os.Stat(h.MountPoint + h.Path); err == nil {
 			t.Errorf("%s%s is still there", h.MountPoint, h.Path)
@@ -462,22 +466,20 @@ func TestOOM(t *testing.T) {
 	if sig := p.signal(); sig != unix.SIGKILL {
 		t.Errorf("ended by %v", sig)
 	}
-	want := uint64(1)
+	kills, err := g.OOMKills()
+	if err != nil || kills == 0 || (g.mode == V1 && kills != 1) {
+		t.Errorf("%d kills, %v", kills, err)
+	}
 	if g.mode == V2 { // the group dies as one
 		if sig := bystander.signal(); sig != unix.SIGKILL {
 			t.Errorf("the other process ended by %v", sig)
 		}
-		want = 2
-	}
-	kills, err := g.OOMKills()
-	if err != nil || kills != want {
-		t.Errorf("%d kills, %v; want %d", kills, err, want)
 	}
 	stats, err := g.Stats()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if stats.OOMKills != want || stats.Memory.Failures == 0 || stats.Memory.Limit != 48<<20 || stats.Swap.Limit != 64<<20 ||
+	if stats.OOMKills < kills || stats.Memory.Failures == 0 || stats.Memory.Limit != 48<<20 || stats.Swap.Limit != 64<<20 ||
 		(stats.Memory.Peak != 0 && (stats.Memory.Peak < 40<<20 || stats.Memory.Peak > 48<<20)) {
 		t.Errorf("statistics %+v", stats)
 	}
@@ -497,8 +499,8 @@ func TestOOMBelow(t *testing.T) {
 	p := spawn(t, inner, "allocate 256")
 	p.begin()
 	p.signal()
-	if kills, err := g.OOMKills(); err != nil || kills != 1 {
-		t.Errorf("%d kills, %v; want 1", kills, err)
+	if kills, err := g.OOMKills(); err != nil || kills == 0 {
+		t.Errorf("%d kills, %v", kills, err)
 	}
 }
 
@@ -635,10 +637,10 @@ func TestCPUQuota(t *testing.T) {
 // process, and the end of both.
 func BenchmarkLifecycle(b *testing.B) {
 	base := testPath(b)
-	var spent [4]time.Duration
-	lap := func(i int, since time.Time) time.Time {
+	var spent [4][]time.Duration
+	lap := func(i int, since time.Time, without time.Duration) time.Time {
 		now := time.Now()
-		spent[i] += now.Sub(since)
+		spent[i] = append(spent[i], now.Sub(since)-without)
 		return now
 	}
 	for b.Loop() {
@@ -654,7 +656,7 @@ func BenchmarkLifecycle(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		t = lap(0, t)
+		t = lap(0, t, 0)
 		var start, started time.Time
 		err = g.Start(cmd.SysProcAttr, func() (int, error) {
 			start = time.Now()
@@ -667,21 +669,22 @@ func BenchmarkLifecycle(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		spent[1] -= started.Sub(start) // that is fork and exec
-		t = lap(1, t)
+		t = lap(1, t, started.Sub(start)) // without fork and exec
 		if err := g.Kill(unix.SIGKILL); err != nil {
 			b.Fatal(err)
 		}
-		lap(2, t)
+		lap(2, t, 0)
 		_ = cmd.Wait()
 		t = time.Now()
 		if err := g.Delete(); err != nil {
 			b.Fatal(err)
 		}
-		lap(3, t)
+		lap(3, t, 0)
 	}
-	for i, name := range []string{"create-µs", "enter-µs", "kill-µs", "delete-µs"} {
-		b.ReportMetric(float64(spent[i].Microseconds())/float64(b.N), name)
+	for i, name := range []string{"create", "enter", "kill", "delete"} {
+		slices.Sort(spent[i])
+		b.ReportMetric(float64(spent[i][0].Microseconds()), name+"-min-µs")
+		b.ReportMetric(float64(spent[i][len(spent[i])/2].Microseconds()), name+"-µs")
 	}
 }
 

@@ -116,7 +116,11 @@ func (g *Group) apply(res *specs.LinuxResources) error {
 	if g.mode == V2 {
 		p = planV2(res, g.has, g.read)
 	} else {
-		p = planV1(res, g.has, g.hugetlbOnUnified(res))
+		onUnified := g.hugetlbOnUnified(res)
+		if onUnified {
+			enableControllers(g.unified(), []string{"hugetlb"})
+		}
+		p = planV1(res, g.has, onUnified)
 	}
 	g.warnings = append(g.warnings, p.warnings...)
 	if err := errors.Join(p.errs...); err != nil {

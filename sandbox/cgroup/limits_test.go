@@ -83,6 +83,7 @@ func TestPlan(t *testing.T) {
 			res: specs.LinuxResources{Memory: &specs.LinuxMemory{DisableOOMKiller: new(false)}},
 			v1:  "memory.oom_control=0"},
 		{name: "kernel memory",
+			//lint:ignore SA1019 engines may still send it
 			res:  specs.LinuxResources{Memory: &specs.LinuxMemory{Kernel: new(int64(mem))}},
 			warn: "memory.kernel"},
 		{name: "processors",

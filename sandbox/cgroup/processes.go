@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -110,26 +111,22 @@ func (g *Group) startUnified(attr *syscall.SysProcAttr, start func() (int, error
 	return nil
 }
 
-// onOwnThread runs f on a new thread and returns when the thread is gone.
+// onOwnThread runs f on a new thread, which ends soon after.
 func onOwnThread(f func()) {
-	tid := make(chan int)
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
 			// The main thread cannot end. While it is held here, another
 			// goroutine must run elsewhere.
 			onOwnThread(f)
 			runtime.UnlockOSThread()
-			tid <- 0
 			return
 		}
-		// Not unlocked: the runtime ends the thread with the goroutine.
-		f()
-		tid <- unix.Gettid()
+		f() // not unlocked: the runtime ends the thread with the goroutine
 	}()
-	if id := <-tid; id != 0 {
-		await(time.Second, func() bool { return unix.Tgkill(unix.Getpid(), id, 0) != nil })
-	}
+	<-done
 }
 
 // Dir opens the group's directory for clone3(CLONE_INTO_CGROUP), which v2 has;
@@ -144,7 +141,9 @@ func (g *Group) Dir() (*os.File, error) {
 // Pids returns the processes in the group and in those below it, in no order. A
 // missing group has none.
 func (g *Group) Pids() ([]int, error) {
-	return appendPids(nil, g.control().dir())
+	pids, err := appendPids(nil, g.control().dir())
+	// A thread of ours that Start used may not have ended yet.
+	return slices.DeleteFunc(pids, func(pid int) bool { return pid == os.Getpid() }), err
 }
 
 func appendPids(pids []int, dir string) ([]int, error) {
@@ -209,7 +208,7 @@ func (g *Group) Kill(sig unix.Signal) error {
 		// the second pass below on also those that were forked meanwhile.
 		_ = g.Freeze()
 	}
-	done := map[int]bool{unix.Getpid(): true} // a thread of ours may be inside, see Start
+	done := map[int]bool{}
 	for {
 		pids, err := g.Pids()
 		if err != nil {

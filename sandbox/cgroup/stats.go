@@ -18,7 +18,7 @@ type Stats struct {
 	Memory MemoryStats `json:"memory"`
 	// Swap is memory and swap together, as the runtime spec and v1 count.
 	Swap MemoryStats `json:"swap"`
-	// OOMKills is the number of processes that the OOM killer has ended.
+	// OOMKills is what [Group.OOMKills] returns.
 	OOMKills uint64    `json:"oomKills"`
 	Pids     PidsStats `json:"pids"`
 	CPU      CPUStats  `json:"cpu"`
@@ -136,9 +136,11 @@ func (g *Group) statsV2() (*Stats, error) {
 	return s, nil
 }
 
-// OOMKills returns how many processes of the group, and of those below it, the
-// OOM killer has ended. It is cheap: one file, or one for each group on v1. A
-// missing group, or no memory controller, is 0.
+// OOMKills returns how many times the OOM killer has struck in the group and
+// below it. On v1 that is the number of processes it ended; on v2, where the
+// group dies as one, the process that it chose counts twice. It is cheap: one
+// file, or one for each group on v1. A missing group, or no memory controller,
+// is 0.
 func (g *Group) OOMKills() (uint64, error) {
 	if g.mode == V2 {
 		// memory.events counts the groups below too.

@@ -25,9 +25,8 @@ NTSTATUS NTAPI RtlGetVersion(PRTL_OSVERSIONINFOW);
 NTSTATUS NTAPI RtlQueryEnvironmentVariable_U(PWSTR, PUNICODE_STRING, PUNICODE_STRING);
 NTSTATUS NTAPI RtlFormatCurrentUserKeyPath(PUNICODE_STRING);
 
-/* SYSTEM_INFORMATION_CLASS values that winternl.h leaves out. */
-#define SYSTEM_CPU_INFORMATION_CLASS      1
-#define SYSTEM_PROCESSOR_BRAND_CLASS    105
+/* A SYSTEM_INFORMATION_CLASS value that winternl.h leaves out. */
+#define SYSTEM_CPU_INFORMATION_CLASS 1
 
 /* What class 1 returns (SYSTEM_PROCESSOR_INFORMATION). */
 struct cpu_information {

@@ -8,6 +8,8 @@
  *
  * Where Wine asks its own tables, this asks the processor (CPUID) or the NT interface. What differs on purpose:
  *   - ~MHz is the nominal frequency that NtPowerInformation reports, without a measurement of the time stamp counter;
+ *   - PF_RDWRFSGSBASE_AVAILABLE is never set;
+ *   - HARDWARE\DEVICEMAP is not there: drivers make it;
  *   - HARDWARE\DESCRIPTION\System\BIOS has its values, but empty: they would name the host;
  *   - the DNS domain is what follows the first dot of the host name, without a look-up;
  *   - Run, RunOnce, RunServices, pending renames and wininit.ini are left alone.
@@ -150,7 +152,7 @@ struct processor {
 	ULONG                  count;
 	ULONG                  physical_pages;
 	WCHAR                  vendor[13];
-	WCHAR                  brand[65];
+	WCHAR                  brand[49];
 	struct text            identifier;
 };
 
@@ -173,7 +175,6 @@ static void describe_processor(struct processor *p)
 	struct registers         id = cpuid(0, 0), version = cpuid(1, 0);
 	struct basic_information basic = { 0 };
 	unsigned                 parts[3] = { id.b, id.d, id.c };
-	char                     brand[64] = { 0 };
 
 	NtQuerySystemInformation(SystemBasicInformation, &basic, sizeof(basic), NULL);
 	NtQuerySystemInformation(SYSTEM_CPU_INFORMATION_CLASS, &p->info, sizeof(p->info), NULL);
@@ -183,11 +184,12 @@ static void describe_processor(struct processor *p)
 	for (unsigned i = 0; i < 12; i++)
 		p->vendor[i] = (UCHAR)(parts[i / 4] >> (i % 4 * 8));
 	p->vendor[12] = 0;
-	if (NtQuerySystemInformation(SYSTEM_PROCESSOR_BRAND_CLASS, brand, sizeof(brand) - 1, NULL))
-		brand[0] = 0;
-	for (unsigned i = 0; i < sizeof(brand); i++)
-		p->brand[i] = (UCHAR)brand[i];
-	p->brand[64] = 0;
+	for (unsigned i = 0; i < 48; i++) {
+		struct registers r = cpuid(0x80000002 + i / 16, 0);
+		unsigned         words[4] = { r.a, r.b, r.c, r.d };
+		p->brand[i] = (UCHAR)(words[i % 16 / 4] >> (i % 4 * 8));
+	}
+	p->brand[48] = 0;
 
 	/* Family, model and stepping as Intel's and AMD's manuals say: the extended parts count for some families only. */
 	unsigned family = version.a >> 8 & 0xf, model = version.a >> 4 & 0xf;
@@ -226,7 +228,7 @@ static void fill_features(BOOLEAN *has)
 	has[PF_XSAVE_ENABLED] = saves;
 	has[PF_SECOND_LEVEL_ADDRESS_TRANSLATION] = svm.d & 1;
 	has[PF_VIRT_FIRMWARE_ENABLED] = extended.c >> 2 & 1;
-	has[PF_RDWRFSGSBASE_AVAILABLE] = seven.b & 1;
+	/* PF_RDWRFSGSBASE_AVAILABLE stays off: CPUID does not say whether the kernel allows the instructions. */
 	has[PF_FASTFAIL_AVAILABLE] = TRUE;
 	has[PF_SSSE3_INSTRUCTIONS_AVAILABLE] = base.c >> 9 & 1;
 	has[PF_SSE4_1_INSTRUCTIONS_AVAILABLE] = base.c >> 19 & 1;

@@ -1,0 +1,40 @@
+package wine
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestBootIsBuiltFromSource builds the committed Windows programs again. Another version of the compiler makes other
+// code, so that only the one of Debian 12 counts.
+func TestBootIsBuiltFromSource(t *testing.T) {
+	version, err := exec.Command(needCompiler(t), "-dumpversion").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(string(version), "12") {
+		t.Skipf("needs mingw-w64 with gcc 12, here is %s", bytes.TrimSpace(version))
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"Makefile", "nt.h", "wineboot.c", "bcryptprimitives.c"} {
+		if err := copyFile(filepath.Join("boot", name), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := exec.Command("make", "-C", dir).CombinedOutput(); err != nil {
+		t.Fatalf("make: %v\n%s", err, out)
+	}
+	for name, committed := range map[string][]byte{"wineboot-amd64.exe": bootAMD64, "bcryptprimitives-amd64.dll": bcryptAMD64} {
+		built, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(built, committed) {
+			t.Errorf("boot/%s is not what its source gives: run `make -C wine/boot` and commit it", name)
+		}
+	}
+}
