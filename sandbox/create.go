@@ -55,6 +55,7 @@ type Options struct {
 const (
 	fdControl = iota
 	fdProgram
+	fdStatus
 	fdListen
 )
 
@@ -80,6 +81,14 @@ func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
 	if opt.Start {
 		po.Listen = -1
 	}
+	if opt.Windows {
+		po.Status = first + fdStatus
+		filter, err := seccomp.Compile(exitProfile)
+		if err != nil {
+			return nil, nil, err
+		}
+		po.ExitFilter, po.ExitFilterFlags = filter.Bytes(), uint64(filter.Flags)
+	}
 	group, err := findGroup(opt)
 	if err != nil {
 		return nil, nil, err
@@ -104,6 +113,16 @@ func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
 	}
 	p, err := program.Compile(spec, po)
 	return p, group, err
+}
+
+// exitProfile notifies the init ELF of exit_group(2), whose argument is the exit
+// code before the kernel cuts it to eight bits. There is no agent but the init
+// ELF: it gets the listener by loading the filter.
+var exitProfile = &specs.LinuxSeccomp{
+	DefaultAction: specs.ActAllow,
+	Architectures: []specs.Arch{specs.ArchX86_64, specs.ArchX86, specs.ArchX32},
+	ListenerPath:  "none",
+	Syscalls:      []specs.LinuxSyscall{{Names: []string{"exit_group"}, Action: specs.ActNotify}},
 }
 
 // findGroup finds the place of the container's control group, which is made

@@ -16,6 +16,9 @@ import (
 type Result struct {
 	// ExitCode is that of the program; 128 plus the signal's number when it was killed.
 	ExitCode int
+	// WindowsExitCode is all 32 bits of it, when WindowsExited.
+	WindowsExitCode uint32
+	WindowsExited   bool
 	// TimedOut tells that the context ended before the program did.
 	TimedOut bool
 	// Interrupted tells that the caller was asked to stop (SIGINT, SIGTERM, SIGHUP).
@@ -66,6 +69,7 @@ func Run(ctx context.Context, opt Options, keep bool, started func(*Container)) 
 	}()
 	err = c.attend(ctx, signals, ended, tty, &res)
 	res.Duration = time.Since(begin)
+	res.WindowsExitCode, res.WindowsExited = c.ExitCode()
 	tty.finish()
 	if g := c.Group(); g != nil {
 		if stats, statsErr := g.Stats(); statsErr == nil {

@@ -54,7 +54,13 @@ func (n *creation) startInit(ns program.Namespaces, encoded []byte) (*initProces
 	for i := range n.opt.Preserve {
 		files = append(files, uintptr(3+i))
 	}
-	files = append(files, theirs.Fd(), prog.Fd())
+	status, err := openExitRecord(n.dir)
+	if err != nil {
+		control.Close()
+		return nil, err
+	}
+	defer status.Close()
+	files = append(files, theirs.Fd(), prog.Fd(), status.Fd())
 	if !n.opt.Start {
 		listen, err := listenForStart(n.dir)
 		if err != nil {

@@ -29,8 +29,19 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(code)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if testData != "" {
+		if err := removeTree(testData); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
 }
+
+// testData holds the template that the tests of one run share; it is removed at the end. WINBOX_TEST_DATA names a
+// place that is kept.
+var testData string
 
 // A testContainer runs specs with a poor man's sandbox: namespaces and mounts, no more.
 type testContainer struct {
@@ -207,7 +218,12 @@ func needWine(t *testing.T) *Template {
 	}
 	dataRoot := os.Getenv("WINBOX_TEST_DATA")
 	if dataRoot == "" {
-		dataRoot = filepath.Join(os.TempDir(), "winbox-wine-test")
+		if testData == "" {
+			if testData, err = os.MkdirTemp("", "winbox-wine-data-"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		dataRoot = testData
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()

@@ -85,10 +85,22 @@ func (t *Template) make(ctx context.Context, run Runner, progress Progress) (err
 		}
 		progress(prepareSteps[n], n, len(prepareSteps))
 	}
-	draft := &Template{Runtime: t.Runtime, Dir: filepath.Join(filepath.Dir(t.Dir), ".new-"+filepath.Base(t.Dir))}
-	if err := removeTree(draft.Dir); err != nil {
+	// The name is a new one each time: the container of a killed caller may still write to the old draft.
+	runtimes, pattern := filepath.Dir(t.Dir), ".new-"+filepath.Base(t.Dir)+"-*"
+	old, err := filepath.Glob(filepath.Join(runtimes, pattern))
+	if err != nil {
 		return err
 	}
+	for _, dir := range old {
+		if err := removeTree(dir); err != nil && progress != nil {
+			progress("leaving "+dir+": "+err.Error(), 0, len(prepareSteps))
+		}
+	}
+	dir, err := os.MkdirTemp(runtimes, pattern)
+	if err != nil {
+		return err
+	}
+	draft := &Template{Runtime: t.Runtime, Dir: dir}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, removeTree(draft.Dir))
@@ -96,6 +108,9 @@ func (t *Template) make(ctx context.Context, run Runner, progress Progress) (err
 	}()
 
 	step(0)
+	if err := os.Chmod(draft.Dir, 0o755); err != nil {
+		return err
+	}
 	if err := draft.makeRoot(); err != nil {
 		return err
 	}

@@ -294,15 +294,17 @@ func (l *launch) memoryLimit() (int64, error) {
 
 // status is what --status-file tells.
 type status struct {
-	ID        string        `json:"id"`
-	Program   string        `json:"program"`
-	ExitCode  int           `json:"exitCode"`
-	OOMKilled bool          `json:"oomKilled"`
-	TimedOut  bool          `json:"timedOut"`
-	Duration  float64       `json:"durationSeconds"`
-	Memory    *memoryStatus `json:"memory,omitempty"`
-	ImageBase string        `json:"imageBase"`
-	ImageSize uint64        `json:"imageSize"`
+	ID       string `json:"id"`
+	Program  string `json:"program"`
+	ExitCode int    `json:"exitCode"` // of winbox
+	// WindowsExitCode is the program's, all 32 bits; null when it was killed.
+	WindowsExitCode *uint32       `json:"windowsExitCode"`
+	OOMKilled       bool          `json:"oomKilled"`
+	TimedOut        bool          `json:"timedOut"`
+	Duration        float64       `json:"durationSeconds"`
+	Memory          *memoryStatus `json:"memory,omitempty"`
+	ImageBase       string        `json:"imageBase"`
+	ImageSize       uint64        `json:"imageSize"`
 }
 
 type memoryStatus struct {
@@ -332,6 +334,9 @@ func (l *launch) finish(res *sandbox.Result) error {
 		s := status{
 			ID: l.id, Program: l.program.Host, ExitCode: res.ExitCode, OOMKilled: oom, TimedOut: res.TimedOut, Duration: res.Duration.Seconds(),
 			ImageBase: fmt.Sprintf("%#x", l.image.ImageBase), ImageSize: uint64(l.image.SizeOfImage),
+		}
+		if res.WindowsExited {
+			s.WindowsExitCode = &res.WindowsExitCode
 		}
 		if res.Stats != nil {
 			s.Memory = &memoryStatus{Peak: res.Stats.Memory.Peak}

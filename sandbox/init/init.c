@@ -15,7 +15,11 @@
  */
 #include <asm/unistd.h>
 #include <linux/errno.h>
+#include <linux/ioctl.h>
+#include <linux/seccomp.h>
 #include <linux/signal.h>
+#include <linux/signalfd.h>
+#include <linux/time_types.h>
 
 #include "../../internal/freestanding/linux.h"
 
@@ -44,12 +48,13 @@ struct instruction {
 #define MAP_PRIVATE 2
 #define SEEK_END 2
 #define WNOHANG 1
+#define POLLIN 1
 #define MSG_NOSIGNAL 0x4000
 
 static __attribute__((noreturn)) void exit_process(int code)
 {
 	for (;;)
-		syscall1(__NR_exit_group, code); /* exit_group(2): ends all threads, of which there is one */
+		syscall1(__NR_exit, code); /* exit(2): the only thread ends, and not exit_group(2), which may wait for this process */
 }
 
 /* Sends a report (program.ReportSize bytes). MSG_NOSIGNAL: a runtime that has died must not kill the container. */
@@ -74,7 +79,16 @@ struct child {
 	long pid;
 	int status; /* as wait4 gives it, once the child is gone */
 	int gone;
+	u32 code, code_known; /* what it passed to exit_group(2), all 32 bits */
 };
+
+/* What is left in the status file (sandbox.exitRecord). */
+struct exit_record {
+	u32 status, code, code_known, zero;
+};
+
+/* Descriptors of the supervisor, which has no use for the standard streams. */
+enum { STATUS_FD, EXITS_FD, SIGNALS_FD };
 
 /* Waits for every process that has ended; returns 0 when none is left at all. */
 static int reap(struct child *main_child)
@@ -96,27 +110,73 @@ static int reap(struct child *main_child)
 }
 
 /*
+ * Answers a process that is about to exit_group: it may. Of the exit code,
+ * wait4(2) gives eight bits only; here all of them are to be seen
+ * (seccomp_unotify(2)). An error means that the process has been killed
+ * meanwhile, and then there is nothing to answer.
+ */
+static void let_exit(struct child *main_child)
+{
+	struct seccomp_notif request;
+	struct seccomp_notif_resp answer;
+
+	memset(&request, 0, sizeof(request));
+	if (IS_ERR(syscall3(__NR_ioctl, EXITS_FD, SECCOMP_IOCTL_NOTIF_RECV, &request)))
+		return;
+	/* tgkill(2) with signal 0 tells whether the thread is one of the main process's. */
+	if (!main_child->gone && syscall3(__NR_tgkill, main_child->pid, request.pid, 0) == 0) {
+		main_child->code = (u32)request.data.args[0];
+		main_child->code_known = 1;
+	}
+	memset(&answer, 0, sizeof(answer));
+	answer.id = request.id;
+	answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+	syscall3(__NR_ioctl, EXITS_FD, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+}
+
+/*
+ * Waits for something to happen and handles it; returns 0 when timeout, if
+ * given, has passed. ppoll(2) itself takes off it what it has waited.
+ */
+static int attend(struct child *main_child, struct __kernel_timespec *timeout)
+{
+	struct pollfd {
+		i32 fd;
+		i16 events, revents;
+	} fds[2] = { { SIGNALS_FD, POLLIN, 0 }, { EXITS_FD, POLLIN, 0 } };
+	struct signalfd_siginfo info;
+
+	if (syscall5(__NR_ppoll, fds, 2, timeout, 0, 0) == 0)
+		return 0;
+	if (fds[1].revents & POLLIN)
+		let_exit(main_child);
+	if (!(fds[0].revents & POLLIN) || syscall3(__NR_read, SIGNALS_FD, &info, sizeof(info)) != sizeof(info))
+		return 1;
+	if (info.ssi_signo != SIGCHLD && info.ssi_code != SI_KERNEL && !main_child->gone)
+		/*
+		 * kill(2): what was meant for the container is meant for the program. What the
+		 * kernel's terminal sends (SI_KERNEL), the program has got already.
+		 */
+		syscall2(__NR_kill, main_child->pid, info.ssi_signo);
+	return 1;
+}
+
+/*
  * Process 1 of a Windows container: passes signals on to the program, reaps
  * what is orphaned, and when the program has ended lets the wineserver write
  * the registry before everything else dies with process 1 (pid_namespaces(7)).
  */
-static __attribute__((noreturn)) void supervise(int channel, u32 index, const char *path, long argv, long envp, u64 grace)
+static __attribute__((noreturn)) void supervise(int channel, u32 index, const char *path, long argv, long envp, u64 grace, int exits, int status)
 {
-	struct child child = { 0, 0, 0 };
+	struct child child = { 0, 0, 0, 0, 0 };
 	u64 all = ~0ULL, none = 0;
-	struct timespec {
-		i64 sec, nsec;
-	} left = { (i64)(grace / 1000), (i64)(grace % 1000) * 1000000 };
-	/* The head of siginfo_t (sigaction(2)). */
-	struct {
-		i32 signo, err, code, pad[29];
-	} info;
-	long signal;
+	struct __kernel_timespec left = { (i64)(grace / 1000), (i64)(grace % 1000) * 1000000 };
+	long fd;
 
 	/*
-	 * All signals are blocked and taken one by one with rt_sigtimedwait(2):
-	 * process 1 gets only those it has a handler for or has blocked, and a
-	 * handler would need a return trampoline.
+	 * All signals are blocked and read from a descriptor: process 1 gets only
+	 * those that it has a handler for or has blocked, and a handler would
+	 * need a return trampoline.
 	 */
 	syscall4(__NR_rt_sigprocmask, SIG_BLOCK, &all, 0, sizeof(all));
 	/* clone(2) without CLONE_VM is fork(2). */
@@ -131,26 +191,37 @@ static __attribute__((noreturn)) void supervise(int channel, u32 index, const ch
 		fail(channel, index, err);
 	}
 	/*
-	 * close_range(2): the standard streams end with the program, not with
-	 * process 1, and the channel's end of file tells that execve succeeded.
+	 * The standard streams end with the program, not with process 1; and the
+	 * channel's end of file tells that execve succeeded. dup3(2) puts the two
+	 * descriptors that are needed in the place of the first streams (0: there
+	 * is none), close_range(2) closes the rest, and signalfd4(2)
+	 * takes the lowest number that is free then.
 	 */
-	syscall3(__NR_close_range, 0, ~0U, 0);
+	if (!status || IS_ERR(syscall3(__NR_dup3, status, STATUS_FD, 0)))
+		syscall1(__NR_close, STATUS_FD);
+	if (!exits || IS_ERR(syscall3(__NR_dup3, exits, EXITS_FD, 0)))
+		syscall1(__NR_close, EXITS_FD);
+	syscall3(__NR_close_range, SIGNALS_FD, ~0U, 0);
+	fd = syscall4(__NR_signalfd4, -1, &all, sizeof(all), 0);
+	if (fd != SIGNALS_FD) { /* one of the others was not there */
+		syscall3(__NR_dup3, fd, SIGNALS_FD, 0);
+		syscall1(__NR_close, fd);
+	}
 	while (!child.gone) {
-		signal = syscall4(__NR_rt_sigtimedwait, &all, &info, 0, sizeof(all));
-		if (signal == SIGCHLD)
-			reap(&child);
-		else if (signal > 0 && info.code != SI_KERNEL)
-			/*
-			 * kill(2): what was meant for the container is meant for the program. What the
-			 * kernel's terminal sends (SI_KERNEL), the program has got already.
-			 */
-			syscall2(__NR_kill, child.pid, signal);
+		attend(&child, 0);
+		reap(&child);
 	}
 	/* kill(2) with -1: every process of this pid namespace but the caller. SIGTERM makes a wineserver save the registry. */
 	if (grace && reap(&child)) {
 		syscall2(__NR_kill, -1, SIGTERM);
-		while (reap(&child) && syscall4(__NR_rt_sigtimedwait, &all, 0, &left, sizeof(all)) != -EAGAIN)
+		while (reap(&child) && attend(&child, &left))
 			;
+	}
+	{
+		struct exit_record record = { (u32)child.status, child.code, child.code_known, 0 };
+
+		/* write(2): whoever started the container, or asks for its state later, reads it. */
+		syscall3(__NR_write, STATUS_FD, &record, sizeof(record));
 	}
 	/* The status of wait4(2): a signal in the low seven bits, else the exit code in the next eight. */
 	exit_process(child.status & 0x7f ? 128 + (child.status & 0x7f) : child.status >> 8 & 0xff);
@@ -212,7 +283,7 @@ static __attribute__((noreturn)) void run(u8 *base)
 			result = -a[0];
 			break;
 		case OP_SUPERVISE:
-			supervise(channel, i, (const char *)a[0], a[1], a[2], (u64)a[3]);
+			supervise(channel, i, (const char *)a[0], a[1], a[2], (u64)a[3], (int)a[4], (int)a[5]);
 		default:
 			result = -ENOSYS;
 		}

@@ -24,9 +24,14 @@ type Options struct {
 	Preserve int
 
 	// Supervise keeps the init ELF as process 1 of the container; it waits
-	// StopGrace milliseconds for the processes that outlive the main one.
-	Supervise bool
-	StopGrace int
+	// StopGrace milliseconds for the processes that outlive the main one, and
+	// leaves the main one's exit code in the file with the descriptor Status
+	// (0: nowhere), whole if ExitFilter, which notifies of exit_group(2), can be loaded.
+	Supervise       bool
+	StopGrace       int
+	Status          int
+	ExitFilter      []byte
+	ExitFilterFlags uint64
 
 	// NoRandomize switches address-space randomisation off (personality(2)).
 	NoRandomize bool

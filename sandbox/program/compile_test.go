@@ -196,7 +196,8 @@ func TestPrint(t *testing.T) {
 		{"windows", func(s *specs.Spec, o *Options) {
 			s.Process.Args = []string{"/usr/lib/wine/wine64-preloader", "/usr/lib/wine/wine64", `C:\app.exe`}
 			s.Process.Env = []string{"WINEPREFIX=/prefix"}
-			o.Supervise, o.NoRandomize, o.StopGrace, o.Listen = true, true, 5000, -1
+			o.Supervise, o.NoRandomize, o.StopGrace, o.Listen, o.Status = true, true, 5000, -1, 6
+			o.ExitFilter, o.ExitFilterFlags = make([]byte, 16), 8
 		}},
 		{"terminal", func(s *specs.Spec, _ *Options) {
 			s.Process.Terminal = true

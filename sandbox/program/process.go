@@ -224,6 +224,7 @@ func (c *compiler) personality() error {
 // execute takes the last steps and becomes, or supervises, the program.
 func (c *compiler) execute() error {
 	p := c.spec.Process
+	exits := c.exitListener()
 	if p.NoNewPrivileges {
 		c.seccomp()
 	}
@@ -234,7 +235,7 @@ func (c *compiler) execute() error {
 		if len(files) != 1 {
 			return fmt.Errorf("process.args[0]: %q: a supervised program needs a path", p.Args[0])
 		}
-		c.special(OpSupervise, "supervise", fmt.Sprintf("exec: %q", p.Args[0]), files[0], argv, envp, c.opt.StopGrace)
+		c.special(OpSupervise, "supervise", fmt.Sprintf("exec: %q", p.Args[0]), files[0], argv, envp, c.opt.StopGrace, exits, c.opt.Status)
 		return nil
 	}
 	for i, file := range files {
@@ -246,15 +247,30 @@ func (c *compiler) execute() error {
 	return nil
 }
 
-// seccomp loads the filter (seccomp(2)).
-func (c *compiler) seccomp() {
-	f := c.opt.Seccomp
-	if len(f) == 0 {
-		return
+// exitListener loads the filter that lets the supervisor see exit codes whole.
+// It is a convenience: where it cannot be had, the program runs without.
+func (c *compiler) exitListener() Operand {
+	if len(c.opt.ExitFilter) == 0 {
+		return Operand{}
 	}
+	fd := c.register("exits") // 0, which stands for none, unless the call succeeds
+	c.loadFilter(c.opt.ExitFilter, c.opt.ExitFilterFlags, "listen for exit codes").into(fd).
+		tolerate(unix.EACCES, unix.EBUSY, unix.EINVAL, unix.ENOSYS)
+	return fdOperand(fd)
+}
+
+// seccomp loads the filter of the spec.
+func (c *compiler) seccomp() {
+	if len(c.opt.Seccomp) > 0 {
+		c.loadFilter(c.opt.Seccomp, c.opt.SeccompFlags, "load the system call filter")
+	}
+}
+
+// loadFilter calls seccomp(2) with a struct sock_fprog.
+func (c *compiler) loadFilter(filter []byte, flags uint64, note string) step {
 	const filterSize = 8 // sizeof(struct sock_filter)
-	block := c.bytes(f, "")
-	prog := c.record(fmt.Sprintf("{len=%d}", len(f)/filterSize), uint16(len(f)/filterSize), [6]byte{}, uint64(0))
-	c.pointer(prog.Value+8, block)
-	c.call("seccomp", "load the system call filter", named(unix.SECCOMP_SET_MODE_FILTER, "SECCOMP_SET_MODE_FILTER"), named(c.opt.SeccompFlags, fmt.Sprintf("%#x", c.opt.SeccompFlags)), prog)
+	count := len(filter) / filterSize
+	prog := c.record(fmt.Sprintf("{len=%d}", count), uint16(count), [6]byte{}, uint64(0))
+	c.pointer(prog.Value+8, c.bytes(filter, ""))
+	return c.call("seccomp", note, named(unix.SECCOMP_SET_MODE_FILTER, "SECCOMP_SET_MODE_FILTER"), named(flags, fmt.Sprintf("%#x", flags)), prog)
 }

@@ -9,7 +9,7 @@
 # ten times its usual time. -v prints the guest's console.
 set -u
 here=$(dirname "$(realpath "$0")")
-memory=2048 cpus=2 share=$here/../.. limit=300 verbose=
+memory=2048 cpus=1 share=$here/../.. limit=300 verbose=
 while getopts "+m:c:s:t:v" o; do
 	case $o in
 	m) memory=$OPTARG ;;
