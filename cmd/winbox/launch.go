@@ -81,6 +81,8 @@ type launch struct {
 	image   *pe.Image
 	layout  *preload.Layout
 	scratch string
+	// observed is what was seen of the address space, for the status file.
+	observed *layoutStatus
 }
 
 func (l *launch) run() error {
@@ -194,7 +196,15 @@ func (l *launch) runIn(template *wine.Template) (*sandbox.Result, error) {
 		ctx, cancel = context.WithTimeout(ctx, limit)
 	}
 	defer cancel()
-	res, err := sandbox.Run(ctx, opt, l.c.Bool("keep"), nil)
+	var watcher *observer
+	res, err := sandbox.Run(ctx, opt, l.c.Bool("keep"), func(ct *sandbox.Container) {
+		if l.c.String("status-file") != "" {
+			watcher = observe(ct, l.layout, filepath.Base(l.program.Host))
+		}
+	})
+	if watcher != nil {
+		l.observed = watcher.result()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("launch failed: %w", err)
 	}
@@ -303,8 +313,7 @@ type status struct {
 	TimedOut        bool          `json:"timedOut"`
 	Duration        float64       `json:"durationSeconds"`
 	Memory          *memoryStatus `json:"memory,omitempty"`
-	ImageBase       string        `json:"imageBase"`
-	ImageSize       uint64        `json:"imageSize"`
+	Layout          *layoutStatus `json:"layout,omitempty"`
 }
 
 type memoryStatus struct {
@@ -333,7 +342,7 @@ func (l *launch) finish(res *sandbox.Result) error {
 	if file := l.c.String("status-file"); file != "" {
 		s := status{
 			ID: l.id, Program: l.program.Host, ExitCode: res.ExitCode, OOMKilled: oom, TimedOut: res.TimedOut, Duration: res.Duration.Seconds(),
-			ImageBase: fmt.Sprintf("%#x", l.image.ImageBase), ImageSize: uint64(l.image.SizeOfImage),
+			Layout: l.observed,
 		}
 		if res.WindowsExited {
 			s.WindowsExitCode = &res.WindowsExitCode
