@@ -62,10 +62,11 @@ func newGroup(mode Mode, place string) (*Group, error) {
 	if mode == V2 {
 		g.hierarchies = []Hierarchy{{Unified: true, MountPoint: mountRoot}}
 	} else {
-		var err error
-		if g.hierarchies, err = v1Hierarchies(); err != nil {
+		found, err := v1Hierarchies()
+		if err != nil {
 			return nil, err
 		}
+		g.hierarchies = slices.Clone(found)
 	}
 	for i := range g.hierarchies {
 		g.hierarchies[i].Path = place

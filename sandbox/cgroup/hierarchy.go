@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,7 +28,8 @@ type Hierarchy struct {
 func (h *Hierarchy) dir() string { return h.MountPoint + h.Path }
 
 // v1Hierarchies finds the hierarchies of a legacy or hybrid host, without Path.
-func v1Hierarchies() ([]Hierarchy, error) {
+// It asks the kernel once; the result is for cloning.
+var v1Hierarchies = sync.OnceValues(func() ([]Hierarchy, error) {
 	self, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return nil, fmt.Errorf("list cgroup hierarchies: %w", err)
@@ -37,7 +39,7 @@ func v1Hierarchies() ([]Hierarchy, error) {
 		kind := fsType(dir)
 		return dir, kind == unix.CGROUP_SUPER_MAGIC || kind == unix.CGROUP2_SUPER_MAGIC
 	})
-}
+})
 
 // parseHierarchies reads the text of /proc/self/cgroup (cgroups(7)). mounted
 // says where a name's directory is and whether a cgroup tree is mounted there.

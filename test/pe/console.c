@@ -1,0 +1,24 @@
+/*
+ * Tells what kind of standard streams it has and how large its window is, and
+ * then waits to be interrupted.
+ */
+#include <io.h>
+#include <stdio.h>
+#include <windows.h>
+
+int main(void)
+{
+	CONSOLE_SCREEN_BUFFER_INFO info;
+	DWORD in, out;
+	BOOL console = GetConsoleMode(GetStdHandle(STD_INPUT_HANDLE), &in) &&
+		       GetConsoleMode(GetStdHandle(STD_OUTPUT_HANDLE), &out);
+
+	printf("isatty=%d%d console=%d", !!_isatty(0), !!_isatty(1), console);
+	if (console && GetConsoleScreenBufferInfo(GetStdHandle(STD_OUTPUT_HANDLE), &info))
+		printf(" window=%dx%d", info.srWindow.Right - info.srWindow.Left + 1, info.srWindow.Bottom - info.srWindow.Top + 1);
+	printf("\n");
+	fflush(stdout);
+	if (console)
+		Sleep(INFINITE);
+	return 0;
+}
