@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,6 +45,8 @@ type Options struct {
 
 	PIDFile string
 	NoPivot bool
+	// NoNewKeyring leaves the container the session keyring of the caller.
+	NoNewKeyring bool
 	// Rootless turns control groups that cannot be had into a warning.
 	Rootless bool
 	// Scratch are directories to be removed with the container.
@@ -75,7 +78,7 @@ func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
 	first := 3 + opt.Preserve
 	po := program.Options{
 		ID: opt.ID, Bundle: opt.Bundle.Dir, Control: first + fdControl, Listen: first + fdListen, Preserve: opt.Preserve,
-		Supervise: opt.Windows, NoRandomize: opt.Windows, StopGrace: int(opt.StopGrace.Milliseconds()), NoPivot: opt.NoPivot,
+		Supervise: opt.Windows, NoRandomize: opt.Windows, StopGrace: int(opt.StopGrace.Milliseconds()), NoPivot: opt.NoPivot, NoNewKeyring: opt.NoNewKeyring,
 		ChownStdio: pipes(opt), Host: host,
 	}
 	if opt.Start {
@@ -228,8 +231,8 @@ func Create(opt Options) (c *Container, err error) {
 	for _, w := range p.Warnings {
 		opt.Log.Warn(w)
 	}
-	if err := os.MkdirAll(opt.Root, 0o711); err != nil {
-		return nil, fmt.Errorf("make state root: %w", err)
+	if err := makeRoot(opt.Root); err != nil {
+		return nil, err
 	}
 	root := opt.Bundle.Spec.Root.Path
 	if !filepath.IsAbs(root) {
@@ -272,6 +275,22 @@ func Create(opt Options) (c *Container, err error) {
 	return n.Container, nil
 }
 
+// makeRoot makes the directory of the state directories. One that somebody else
+// has made, in /tmp say, would let them replace what is in it.
+func makeRoot(dir string) error {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return fmt.Errorf("make state root: %w", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return fmt.Errorf("state root %s: %w", dir, err)
+	}
+	if int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("state root %s: it belongs to user %d; choose another with --root", dir, st.Uid)
+	}
+	return nil
+}
+
 // make carries out the steps of Create that leave something behind.
 func (n *creation) make(p *program.Program, encoded []byte) error {
 	// Written first, so that what follows can be cleaned up even if winbox is
@@ -294,20 +313,24 @@ func (n *creation) make(p *program.Program, encoded []byte) error {
 }
 
 func (n *creation) makeGroup() error {
-	if n.rec.Cgroup == nil {
-		n.opt.Log.Warn("no control group: limits are not enforced")
-		return nil
-	}
-	spec := n.opt.Bundle.Spec
 	var res specs.LinuxResources
-	if spec.Linux != nil && spec.Linux.Resources != nil {
-		res = *spec.Linux.Resources
+	if asked := n.opt.Bundle.Spec.Linux.Resources; asked != nil {
+		res = *asked
+	}
+	// Without control groups, only what is asked for and cannot be had is worth a word.
+	level := slog.LevelDebug
+	if res.Memory != nil || res.CPU != nil || res.Pids != nil || res.BlockIO != nil || len(res.HugepageLimits) > 0 {
+		level = slog.LevelWarn
+	}
+	if n.rec.Cgroup == nil {
+		n.opt.Log.Log(context.Background(), level, "limits are not enforced: no control groups are mounted")
+		return nil
 	}
 	res.Devices = cgroup.DeviceRules(res.Devices)
 	group, err := cgroup.Create(n.rec.Cgroup.Path, &res)
 	if err != nil {
 		if n.opt.Rootless && errors.Is(err, cgroup.ErrNotDelegated) {
-			n.opt.Log.Warn("no control group: limits are not enforced", "reason", err)
+			n.opt.Log.Log(context.Background(), level, "limits are not enforced: "+err.Error())
 			n.rec.Cgroup = nil
 			return nil
 		}

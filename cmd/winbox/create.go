@@ -20,6 +20,7 @@ func createFlags() []cli.Flag {
 		&cli.StringFlag{Name: "console-socket", Usage: "AF_UNIX socket that receives the master of the container's terminal"},
 		&cli.IntFlag{Name: "preserve-fds", Usage: "number of descriptors, from 3 on, that the container inherits"},
 		&cli.BoolFlag{Name: "no-pivot", Usage: "use chroot instead of pivot_root, for a root that is an initramfs"},
+		&cli.BoolFlag{Name: "no-new-keyring", Usage: "leave the container the caller's session keyring"},
 		&cli.BoolFlag{Name: "print-program", Usage: "print the system calls that would build the container, and make none of them"},
 	}
 }
@@ -66,7 +67,7 @@ func (g *globals) bundleOptions(c *cli.Context) (sandbox.Options, error) {
 	}
 	opt = sandbox.Options{
 		Root: g.root, ID: id, Bundle: bundle, Preserve: c.Int("preserve-fds"), PIDFile: c.String("pid-file"),
-		NoPivot: c.Bool("no-pivot"), Rootless: g.rootless, Log: g.log,
+		NoPivot: c.Bool("no-pivot"), NoNewKeyring: c.Bool("no-new-keyring"), Rootless: g.rootless, Log: g.log,
 	}
 	for fd := range opt.Preserve {
 		if _, err := unix.FcntlInt(uintptr(3+fd), unix.F_GETFD, 0); err != nil {

@@ -37,6 +37,8 @@ type Options struct {
 	NoRandomize bool
 	// NoPivot replaces pivot_root by chroot, for a root that is an initramfs.
 	NoPivot bool
+	// NoNewKeyring leaves the container the caller's session keyring.
+	NoNewKeyring bool
 	// Seccomp is a filter (array of struct sock_filter); SeccompFlags go to seccomp(2).
 	Seccomp      []byte
 	SeccompFlags uint64
@@ -249,6 +251,12 @@ func (c *compiler) namespaces() error {
 	c.call("recvfrom", "wait for control groups and id mappings", c.opt.Control, byte1, 1, 0, 0, 0).nonZero()
 	if c.ns.New&unix.CLONE_NEWUSER != 0 {
 		c.becomeMappedRoot()
+	}
+	if !c.opt.NoNewKeyring {
+		// Else the keys of the caller's session would be the container's
+		// (session-keyring(7)). Not every kernel has keys.
+		c.call("keyctl", "have a session keyring of its own", named(unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"), "_ses."+c.opt.ID).
+			tolerate(unix.ENOSYS, unix.EPERM, unix.EDQUOT)
 	}
 	// Nobody but the kernel may look into the set-up; execve makes the
 	// program's own process readable again (PR_SET_DUMPABLE(2const)).

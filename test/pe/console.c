@@ -1,8 +1,4 @@
-/*
- * Tells what kind of standard streams it has and how large its window is, and
- * then waits to be interrupted.
- */
-#include <io.h>
+/* Says whether it has a console and how large its window is; with one, it then waits to be interrupted. */
 #include <stdio.h>
 #include <windows.h>
 
@@ -13,7 +9,7 @@ int main(void)
 	BOOL console = GetConsoleMode(GetStdHandle(STD_INPUT_HANDLE), &in) &&
 		       GetConsoleMode(GetStdHandle(STD_OUTPUT_HANDLE), &out);
 
-	printf("isatty=%d%d console=%d", !!_isatty(0), !!_isatty(1), console);
+	printf("console=%d", console);
 	if (console && GetConsoleScreenBufferInfo(GetStdHandle(STD_OUTPUT_HANDLE), &info))
 		printf(" window=%dx%d", info.srWindow.Right - info.srWindow.Left + 1, info.srWindow.Bottom - info.srWindow.Top + 1);
 	printf("\n");
