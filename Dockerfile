@@ -19,8 +19,8 @@ COPY . .
 ARG VERSION=unknown
 RUN CGO_ENABLED=0 go build -trimpath -tags=urfave_cli_no_docs -ldflags "-s -w -X main.version=${VERSION}" -o /winbox ./cmd/winbox
 
-# Wine without what nobody reads at run time. The symbol tables of its DLLs are three quarters of it; strip keeps the
-# signature in the DOS stub by which Wine knows its own files. The documents and locales that Debian adds go too.
+# Wine without what nobody reads at run time: symbols are three quarters of its DLLs. strip keeps the signature in the
+# DOS stub by which Wine knows its own files. Documents and translations go too, but for the licences.
 FROM ${DEBIAN} AS wine
 RUN set -e; \
     apt-get update; \
@@ -30,7 +30,8 @@ RUN set -e; \
     find /usr/lib/x86_64-linux-gnu/wine/x86_64-windows -type f -exec x86_64-w64-mingw32-strip --strip-unneeded {} +; \
     apt-get purge -y --autoremove binutils-mingw-w64-x86-64; \
     [ "$(dpkg-query -W -f '${Package}\n' | sort)" = "$installed" ]; \
-    rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /usr/share/doc/* /usr/share/man/* /usr/share/locale/*
+    find /usr/share/doc -type f ! -name copyright -delete; \
+    rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /usr/share/man/* /usr/share/locale/*
 
 FROM wine
 COPY --from=build /winbox /usr/bin/winbox

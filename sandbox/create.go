@@ -71,6 +71,9 @@ func Compile(opt Options) (*program.Program, error) {
 // compile also gives the container's control group, which does not exist yet.
 func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
 	spec := opt.Bundle.Spec
+	if err := checkHooks(spec.Hooks); err != nil {
+		return nil, nil, err
+	}
 	host, err := hostFacts()
 	if err != nil {
 		return nil, nil, err
@@ -83,6 +86,11 @@ func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
 	}
 	if opt.Start {
 		po.Listen = -1
+	}
+	if h := spec.Hooks; h != nil {
+		//lint:ignore SA1019 engines still send it
+		po.Hooks = len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0
+		po.StartHooks = len(h.StartContainer) > 0
 	}
 	if opt.Windows {
 		po.Status = first + fdStatus
@@ -295,6 +303,9 @@ func makeRoot(dir string) error {
 func (n *creation) make(p *program.Program, encoded []byte) error {
 	// Written first, so that what follows can be cleaned up even if winbox is
 	// killed in between.
+	if err := n.saveSpec(n.opt.Bundle.Spec); err != nil {
+		return err
+	}
 	if err := n.save(); err != nil {
 		return err
 	}
@@ -308,6 +319,9 @@ func (n *creation) make(p *program.Program, encoded []byte) error {
 		if err := writeFile(n.opt.PIDFile, []byte(strconv.Itoa(n.rec.PID)), 0o644); err != nil {
 			return fmt.Errorf("write pid file: %w", err)
 		}
+	}
+	if h := n.opt.Bundle.Spec.Hooks; n.opt.Start && h != nil {
+		return n.runHooks("poststart", oci.Running, h.Poststart)
 	}
 	return nil
 }
@@ -340,6 +354,9 @@ func (n *creation) makeGroup() error {
 		n.opt.Log.Warn(w)
 	}
 	n.group = group
+	// Not the state from before: creating may have learned something of the host.
+	state := group.State()
+	n.rec.Cgroup = &state
 	return nil
 }
 
@@ -350,9 +367,30 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 	if err != nil {
 		return err
 	}
+	n.rec.Namespaces = ns.New
+	for flag := range ns.Join {
+		n.rec.Namespaces |= flag
+	}
 	n.rec.SharedPID = !ns.Has(unix.CLONE_NEWPID) || ns.Join[unix.CLONE_NEWPID] != ""
-	n.init, err = n.startInit(ns, encoded)
+	o := initOptions{stdio: n.opt.stdio(), preserve: n.opt.Preserve, group: n.group}
+	if !ns.CloneByProgram() {
+		o.cloneFlags = ns.CloneFlags()
+	}
+	status, err := openExitRecord(n.dir)
 	if err != nil {
+		return err
+	}
+	defer status.Close()
+	o.extra = []*os.File{status}
+	if !n.opt.Start {
+		listen, err := listenForStart(n.dir)
+		if err != nil {
+			return err
+		}
+		defer listen.Close()
+		o.extra = append(o.extra, listen)
+	}
+	if n.init, err = startInit(o, encoded); err != nil {
 		return err
 	}
 	defer n.init.close()
@@ -376,5 +414,17 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 	if err := n.init.proceed(p); err != nil {
 		return err
 	}
-	return n.init.awaitCreated(p, n.opt)
+	return n.init.awaitCreated(p, n.opt, n.hookPoints(spec.Hooks))
+}
+
+// hookPoints says which hooks run at which report of the program.
+func (n *creation) hookPoints(h *specs.Hooks) map[int]func() error {
+	if h == nil {
+		return nil
+	}
+	points := map[int]func() error{program.ReportHooks: func() error { return n.createHooks(h) }}
+	if n.opt.Start && len(h.StartContainer) > 0 {
+		points[program.ReportCreated] = func() error { return n.runHooksInside("startContainer", oci.Created, h.StartContainer) }
+	}
+	return points
 }

@@ -61,13 +61,13 @@ func Run(ctx context.Context, opt Options, keep bool, started func(*Container)) 
 		started(c)
 	}
 	tty.start(opt.stdio())
-	ended := make(chan error, 1)
-	go func() {
-		status, err := c.Wait()
-		res.ExitCode = exitCode(status)
-		ended <- err
-	}()
-	err = c.attend(ctx, signals, ended, tty, &res)
+	status, err := attend(ctx, c.rec.PID, signals, tty, &res, func(sig unix.Signal) {
+		if sig == unix.SIGKILL {
+			c.SignalAll(sig)
+		}
+		c.Signal(sig)
+	})
+	res.ExitCode = exitCode(status)
 	res.Duration = time.Since(begin)
 	res.WindowsExitCode, res.WindowsExited = c.ExitCode()
 	tty.finish()
@@ -82,18 +82,46 @@ func Run(ctx context.Context, opt Options, keep bool, started func(*Container)) 
 	return res, err
 }
 
-// attend passes signals on until the container has ended.
-func (c *Container) attend(ctx context.Context, signals <-chan os.Signal, ended <-chan error, tty *terminal, res *Result) error {
+// RunExec runs another process in the container in the foreground and gives
+// its exit code. Signals are passed on; a second SIGINT kills it.
+func (c *Container) RunExec(ctx context.Context, opt ExecOptions) (int, error) {
+	tty := &terminal{}
+	if opt.Process.Terminal && opt.Console == nil {
+		opt.Console = tty.take
+		defer tty.close()
+	}
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, forwarded...)
+	defer signal.Stop(signals)
+	pid, err := c.Exec(opt)
+	if err != nil {
+		return 0, err
+	}
+	tty.start((&Options{Stdio: opt.Stdio}).stdio())
+	var res Result
+	status, err := attend(ctx, pid, signals, tty, &res, func(sig unix.Signal) { unix.Kill(pid, sig) })
+	tty.finish()
+	return exitCode(status), err
+}
+
+// attend waits for a child and passes signals on to it by way of deliver.
+func attend(ctx context.Context, pid int, signals <-chan os.Signal, tty *terminal, res *Result, deliver func(unix.Signal)) (unix.WaitStatus, error) {
+	var status unix.WaitStatus
+	ended := make(chan error, 1)
+	go func() {
+		var err error
+		status, err = wait(pid)
+		ended <- err
+	}()
 	interrupts := 0
 	for {
 		select {
 		case err := <-ended:
-			return err
+			return status, err
 		case <-ctx.Done():
 			res.TimedOut = true
 			ctx = context.Background()
-			c.SignalAll(unix.SIGKILL)
-			c.Signal(unix.SIGKILL)
+			deliver(unix.SIGKILL)
 		case s := <-signals:
 			sig := s.(unix.Signal)
 			switch sig {
@@ -108,7 +136,7 @@ func (c *Container) attend(ctx context.Context, signals <-chan os.Signal, ended 
 			case unix.SIGTERM, unix.SIGHUP:
 				res.Interrupted = true
 			}
-			c.Signal(sig)
+			deliver(sig)
 		}
 	}
 }

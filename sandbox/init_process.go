@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"winbox/sandbox/cgroup"
 	initelf "winbox/sandbox/init"
 	"winbox/sandbox/program"
 )
@@ -23,9 +24,18 @@ type initProcess struct {
 	control *net.UnixConn
 }
 
-// startInit starts the init ELF, in the new namespaces where that can be done
-// by the clone itself.
-func (n *creation) startInit(ns program.Namespaces, encoded []byte) (*initProcess, error) {
+// initOptions say how the init ELF is started.
+type initOptions struct {
+	stdio    [3]*os.File
+	preserve int // descriptors from 3 on, which the program keeps
+	// extra are descriptors for the program, behind its control socket and itself.
+	extra      []*os.File
+	cloneFlags int
+	group      *cgroup.Group // to be born in; may be nil
+}
+
+// startInit starts the init ELF with a program.
+func startInit(o initOptions, encoded []byte) (*initProcess, error) {
 	elf, err := initelf.Open()
 	if err != nil {
 		return nil, err
@@ -42,66 +52,51 @@ func (n *creation) startInit(ns program.Namespaces, encoded []byte) (*initProces
 	}
 	theirs := os.NewFile(uintptr(pair[1]), "control")
 	defer theirs.Close()
-	control, err := unixConn(pair[0])
-	if err != nil {
+	init := &initProcess{}
+	if init.control, err = unixConn(pair[0]); err != nil {
 		return nil, err
 	}
-
 	files := make([]uintptr, 0, 8)
-	for _, f := range n.opt.stdio() {
+	for _, f := range o.stdio {
 		files = append(files, f.Fd())
 	}
-	for i := range n.opt.Preserve {
+	for i := range o.preserve {
 		files = append(files, uintptr(3+i))
 	}
-	status, err := openExitRecord(n.dir)
-	if err != nil {
-		control.Close()
+	for _, f := range append([]*os.File{theirs, prog}, o.extra...) {
+		files = append(files, f.Fd())
+	}
+	if err := init.fork(o, elf, files); err != nil {
+		init.close()
 		return nil, err
 	}
-	defer status.Close()
-	files = append(files, theirs.Fd(), prog.Fd(), status.Fd())
-	if !n.opt.Start {
-		listen, err := listenForStart(n.dir)
-		if err != nil {
-			control.Close()
-			return nil, err
-		}
-		defer listen.Close()
-		files = append(files, listen.Fd())
-	}
+	return init, nil
+}
+
+func (i *initProcess) fork(o initOptions, elf *os.File, files []uintptr) error {
 	// Out of the way of the numbers that the child's descriptors get.
 	exe, err := unix.FcntlInt(elf.Fd(), unix.F_DUPFD_CLOEXEC, 3+len(files))
 	if err != nil {
-		control.Close()
-		return nil, fmt.Errorf("container init: %w", err)
+		return fmt.Errorf("container init: %w", err)
 	}
 	defer unix.Close(exe)
-
-	attr := &syscall.ProcAttr{Files: files, Sys: &syscall.SysProcAttr{}}
-	if !ns.CloneByProgram() {
-		attr.Sys.Cloneflags = uintptr(ns.CloneFlags())
-	}
-	argv := []string{"winbox-init", strconv.Itoa(3 + n.opt.Preserve + fdProgram)}
-	init := &initProcess{control: control}
+	attr := &syscall.ProcAttr{Files: files, Sys: &syscall.SysProcAttr{Cloneflags: uintptr(o.cloneFlags)}}
+	argv := []string{"winbox-init", strconv.Itoa(3 + o.preserve + fdProgram)}
 	fork := func() (pid int, err error) {
-		init.pid, err = syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(exe), argv, attr)
-		return init.pid, err
+		i.pid, err = syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(exe), argv, attr)
+		return i.pid, err
 	}
-	if n.group != nil {
-		err = n.group.Start(attr.Sys, fork)
+	if o.group != nil {
+		err = o.group.Start(attr.Sys, fork)
 	} else {
 		_, err = fork()
 	}
-	if err != nil {
-		control.Close()
-		hint := ""
-		if errors.Is(err, unix.EPERM) {
-			hint = " (try --rootless)"
-		}
-		return nil, fmt.Errorf("start container init in new namespaces: %w%s", err, hint)
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("start container init in new namespaces: %w (try --rootless)", err)
+	} else if err != nil {
+		return fmt.Errorf("start container init in new namespaces: %w", err)
 	}
-	return init, nil
+	return nil
 }
 
 // unixConn makes a connection of a socket's descriptor and takes it over.
@@ -224,8 +219,9 @@ func (i *initProcess) proceed(p *program.Program) error {
 }
 
 // awaitCreated follows the program until the container is built; when it is
-// to start at once, until its process is executed.
-func (i *initProcess) awaitCreated(p *program.Program, opt *Options) error {
+// to start at once, until its process is executed. hooks, if not nil, gives
+// what to do when the program waits for it, by the kind of report it waits at.
+func (i *initProcess) awaitCreated(p *program.Program, opt *Options, hooks map[int]func() error) error {
 	created := false
 	for {
 		m, err := receive(i.control)
@@ -253,10 +249,32 @@ func (i *initProcess) awaitCreated(p *program.Program, opt *Options) error {
 				return nil
 			}
 			created = true
+		case m.kind == program.ReportHooks:
 		default:
 			return fmt.Errorf("container init: unexpected report %d", m.kind)
 		}
+		if run := hooks[int(m.kind)]; run != nil {
+			if err := run(); err != nil {
+				return err
+			}
+			if err := i.proceed(p); err != nil {
+				return err
+			}
+		}
 	}
+}
+
+// awaitExec waits until the program has executed its process: the control
+// socket is closed then.
+func (i *initProcess) awaitExec(p *program.Program) error {
+	m, err := receive(i.control)
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return i.reason(p, err)
+	}
+	return p.Failure(int(m.index), unix.Errno(m.value))
 }
 
 // reason makes the best of a connection that broke: the program's own error
@@ -278,9 +296,11 @@ func (i *initProcess) close() { i.control.Close() }
 
 // kill ends the process and waits for it.
 func (i *initProcess) kill() {
-	unix.Kill(i.pid, unix.SIGKILL)
+	i.killOnly()
 	wait(i.pid)
 }
+
+func (i *initProcess) killOnly() { unix.Kill(i.pid, unix.SIGKILL) }
 
 // wait waits for a child and returns its status.
 func wait(pid int) (unix.WaitStatus, error) {

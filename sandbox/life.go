@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -32,6 +33,22 @@ func (c *Container) Start() error {
 	default:
 		return ErrStartRunning
 	}
+	hooks := c.hooks()
+	if err := c.runHooksInside("startContainer", oci.Created, hooks.StartContainer); err != nil {
+		return errors.Join(err, c.end())
+	}
+	if err := c.release(); err != nil {
+		return err
+	}
+	if err := c.runHooks("poststart", oci.Running, hooks.Poststart); err != nil {
+		return errors.Join(err, c.end())
+	}
+	return nil
+}
+
+// release lets the program of a created container go on, and waits until its
+// process is executed.
+func (c *Container) release() error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("make socket: %w", err)
@@ -141,10 +158,17 @@ func (c *Container) Delete(force bool) error {
 	if status := c.Status(); !force && status != oci.Stopped && status != oci.Created {
 		return fmt.Errorf("cannot delete container %s that is not stopped: %s", c.rec.ID, status)
 	}
+	hooks := c.hooks()
 	if err := c.end(); err != nil {
 		return err
 	}
-	return c.remove()
+	if err := c.remove(); err != nil {
+		return err
+	}
+	if err := c.runHooks("poststop", oci.Stopped, hooks.Poststop); err != nil {
+		slog.Warn(err.Error()) // the container is gone all the same (runtime.md, "Lifecycle")
+	}
+	return nil
 }
 
 // end kills what is left of the container.

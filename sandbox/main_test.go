@@ -82,7 +82,7 @@ func (j *job) do() error {
 		if err := rivalry(err, ErrExist); err != nil {
 			return fmt.Errorf("create: %w", err)
 		}
-		if c != nil {
+		if c != nil && j.Delete {
 			defer wait(c.PID())
 		}
 	}

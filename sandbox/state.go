@@ -49,6 +49,8 @@ type record struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Owner       string            `json:"owner"`
 	Cgroup      *cgroup.State     `json:"cgroup,omitempty"`
+	// Namespaces are the clone flags of those that are not the host's.
+	Namespaces int `json:"namespaces,omitempty"`
 	// SharedPID tells that killing process 1 does not end the others.
 	SharedPID bool `json:"sharedPID,omitempty"`
 	// StartSteps are the notes of the program's instructions from number

@@ -100,22 +100,21 @@ func unshare() (int, error) {
 	}
 	// The death signal is sent when the thread ends that started the process (prctl(2)).
 	runtime.LockOSThread()
-	return again("init", &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL,
-	}, "TMPDIR="+work, "WINBOX="+binary)
-}
-
-// again executes the test binary with the same arguments for the next stage.
-func again(next string, attr *syscall.SysProcAttr, env ...string) (int, error) {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(append(os.Environ(), env...), stage+"="+next)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = attr
-	err := cmd.Run()
+	cmd := again("init", "TMPDIR="+work, "WINBOX="+binary)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
+	err = cmd.Run()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.Exited() {
 		return exit.ExitCode(), nil
 	}
 	return 0, err
+}
+
+// again makes a command of the test binary, with the same arguments, for the next stage.
+func again(next string, env ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(append(os.Environ(), env...), stage+"="+next)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	return cmd
 }
 
 // reap is process 1 of the tests' pid namespace: it gives them their own folders, and reaps what containers orphan, as
@@ -129,10 +128,8 @@ func reap() (int, error) {
 			return 0, fmt.Errorf("mount %s: %w", dir, err)
 		}
 	}
-	process, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{
-		Env: append(os.Environ(), stage+"=tests"), Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
-	})
-	if err != nil {
+	cmd := again("tests")
+	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
 	for {
@@ -141,9 +138,9 @@ func reap() (int, error) {
 		case err == syscall.EINTR:
 		case err != nil:
 			return 0, fmt.Errorf("wait4: %w", err)
-		case pid == process.Pid && status.Signaled():
+		case pid == cmd.Process.Pid && status.Signaled():
 			return 0, fmt.Errorf("tests ended by signal: %s", status.Signal())
-		case pid == process.Pid:
+		case pid == cmd.Process.Pid:
 			return status.ExitStatus(), nil
 		}
 	}

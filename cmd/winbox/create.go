@@ -62,22 +62,38 @@ func (g *globals) bundleOptions(c *cli.Context) (sandbox.Options, error) {
 	if err != nil {
 		return opt, err
 	}
-	if n := c.Int("preserve-fds"); n < 0 || n > 1024 {
-		return opt, fmt.Errorf("--preserve-fds: %d is not between 0 and 1024", n)
+	preserve, err := preserved(c)
+	if err != nil {
+		return opt, err
 	}
 	opt = sandbox.Options{
-		Root: g.root, ID: id, Bundle: bundle, Preserve: c.Int("preserve-fds"), PIDFile: c.String("pid-file"),
+		Root: g.root, ID: id, Bundle: bundle, Preserve: preserve, Console: consoleSocket(c), PIDFile: c.String("pid-file"),
 		NoPivot: c.Bool("no-pivot"), NoNewKeyring: c.Bool("no-new-keyring"), Rootless: g.rootless, Log: g.log,
 	}
-	for fd := range opt.Preserve {
+	return opt, nil
+}
+
+// preserved is the number of descriptors of --preserve-fds, which must be open.
+func preserved(c *cli.Context) (int, error) {
+	n := c.Int("preserve-fds")
+	if n < 0 || n > 1024 {
+		return 0, fmt.Errorf("--preserve-fds: %d is not between 0 and 1024", n)
+	}
+	for fd := range n {
 		if _, err := unix.FcntlInt(uintptr(3+fd), unix.F_GETFD, 0); err != nil {
-			return opt, fmt.Errorf("--preserve-fds: descriptor %d is not open", 3+fd)
+			return 0, fmt.Errorf("--preserve-fds: descriptor %d is not open", 3+fd)
 		}
 	}
-	if socket := c.String("console-socket"); socket != "" {
-		opt.Console = func(master *os.File) error { return sendConsole(socket, master) }
+	return n, nil
+}
+
+// consoleSocket is what takes the terminal with --console-socket; nil without.
+func consoleSocket(c *cli.Context) func(*os.File) error {
+	socket := c.String("console-socket")
+	if socket == "" {
+		return nil
 	}
-	return opt, nil
+	return func(master *os.File) error { return sendConsole(socket, master) }
 }
 
 // containerID is the one argument that names the container.

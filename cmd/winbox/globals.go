@@ -72,6 +72,7 @@ func (g *globals) open(c *cli.Context) error {
 		level = slog.LevelDebug
 	}
 	g.log = newLog(out, g.logJSON, level)
+	slog.SetDefault(g.log)
 	return nil
 }
 

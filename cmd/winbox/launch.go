@@ -330,14 +330,14 @@ func (l *launch) finish(res *sandbox.Result) error {
 	oom := res.OOMKills > 0 && res.ExitCode != 0
 	switch {
 	case res.TimedOut:
-		end = &exitError{exitTimedOut, fmt.Sprintf("timed out after %s: container %s ended", l.c.Duration("timeout"), l.id)}
+		end = &exitError{code: exitTimedOut, message: fmt.Sprintf("timed out after %s: container %s ended", l.c.Duration("timeout"), l.id)}
 	case oom:
 		limit, err := l.memoryLimit()
 		of := "the container's"
 		if err == nil {
 			of = preload.FormatSize(uint64(limit))
 		}
-		end = &exitError{exitOutOfMemory, fmt.Sprintf("out of memory: limit %s, container %s", of, l.id)}
+		end = &exitError{code: exitOutOfMemory, message: fmt.Sprintf("out of memory: limit %s, container %s", of, l.id)}
 	}
 	if file := l.c.String("status-file"); file != "" {
 		s := status{

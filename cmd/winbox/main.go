@@ -24,9 +24,15 @@ func main() {
 type exitError struct {
 	code    int
 	message string
+	cause   error // goes to the log, unlike message
 }
 
-func (e *exitError) Error() string { return e.message }
+func (e *exitError) Error() string {
+	if e.cause != nil {
+		return e.cause.Error()
+	}
+	return e.message
+}
 
 // run is main without the process: it executes args and returns the exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
@@ -49,6 +55,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 			createCommand(g),
 			startCommand(g),
 			runCommand(g),
+			execCommand(g),
 			stateCommand(g),
 			killCommand(g),
 			deleteCommand(g),
@@ -61,6 +68,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	var exit *exitError
 	if errors.As(err, &exit) {
+		if exit.cause != nil {
+			g.fail(exit.cause)
+		}
 		if exit.message != "" {
 			fmt.Fprintln(stderr, "winbox: "+exit.message)
 		}

@@ -33,6 +33,11 @@ type Options struct {
 	ExitFilter      []byte
 	ExitFilterFlags uint64
 
+	// Hooks makes the program wait, before it enters its root, until the
+	// runtime has run the hooks that belong there; StartHooks, when the
+	// container is to start at once, again before the start.
+	Hooks, StartHooks bool
+
 	// NoRandomize switches address-space randomisation off (personality(2)).
 	NoRandomize bool
 	// NoPivot replaces pivot_root by chroot, for a root that is an initramfs.
@@ -153,6 +158,8 @@ type compiler struct {
 	opt  Options
 	ns   Namespaces
 	root Register // the root file system's mount
+	// joins tells that the program joins a container that exists.
+	joins bool
 	// devnull and empty are made when the first masked path needs them: the
 	// host's /dev/null, and an empty read-only tmpfs.
 	devnull, empty Register
@@ -188,6 +195,7 @@ func Compile(spec *specs.Spec, opt Options) (*Program, error) {
 		c.devices,
 		c.console,
 		c.protectedPaths,
+		c.hooks,
 		c.enterRoot,
 		c.findExecutable,
 		c.waitForStart,
@@ -210,7 +218,6 @@ func (c *compiler) refuse() error {
 		field string
 		used  bool
 	}{
-		{"hooks", c.spec.Hooks != nil && hasHooks(c.spec.Hooks)},
 		{"linux.timeOffsets", len(l.TimeOffsets) > 0},
 		{"linux.intelRdt", l.IntelRdt != nil},
 		{"linux.memoryPolicy", l.MemoryPolicy != nil},
@@ -230,11 +237,6 @@ func (c *compiler) refuse() error {
 	return nil
 }
 
-func hasHooks(h *specs.Hooks) bool {
-	//lint:ignore SA1019 engines still send it
-	return len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer)+len(h.StartContainer)+len(h.Poststart)+len(h.Poststop) > 0
-}
-
 const atFdcwd = uint64(1<<64 - 100) // AT_FDCWD, -100 (fcntl.h)
 
 func cwdFD() Operand { return named(atFdcwd, "AT_FDCWD") }
@@ -247,22 +249,45 @@ func (c *compiler) namespaces() error {
 	if c.ns.CloneByProgram() {
 		c.joinAndClone()
 	}
-	byte1 := c.bytes(make([]byte, 8), "&go")
-	c.call("recvfrom", "wait for control groups and id mappings", c.opt.Control, byte1, 1, 0, 0, 0).nonZero()
+	c.await("wait for control groups and id mappings")
 	if c.ns.New&unix.CLONE_NEWUSER != 0 {
 		c.becomeMappedRoot()
 	}
+	c.keyring()
+	c.hide()
+	if c.ns.New&unix.CLONE_NEWCGROUP != 0 {
+		c.call("unshare", "new cgroup namespace", named(unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"))
+	}
+	return nil
+}
+
+// keyring gives the container a session keyring of its own: else the keys of
+// the caller's session would be the container's (session-keyring(7)). Not
+// every kernel has keys.
+func (c *compiler) keyring() {
 	if !c.opt.NoNewKeyring {
-		// Else the keys of the caller's session would be the container's
-		// (session-keyring(7)). Not every kernel has keys.
 		c.call("keyctl", "have a session keyring of its own", named(unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"), "_ses."+c.opt.ID).
 			tolerate(unix.ENOSYS, unix.EPERM, unix.EDQUOT)
 	}
-	// Nobody but the kernel may look into the set-up; execve makes the
-	// program's own process readable again (PR_SET_DUMPABLE(2const)).
+}
+
+// hide keeps other processes from looking into the set-up; execve makes the
+// program's own process readable again (PR_SET_DUMPABLE(2const)).
+func (c *compiler) hide() {
 	c.call("prctl", "no other process may trace the set-up", named(unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"), 0, 0, 0, 0)
-	if c.ns.New&unix.CLONE_NEWCGROUP != 0 {
-		c.call("unshare", "new cgroup namespace", named(unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"))
+}
+
+// await waits for a byte from the runtime.
+func (c *compiler) await(note string) {
+	c.call("recvfrom", note, c.opt.Control, c.bytes(make([]byte, 8), "&go"), 1, 0, 0, 0).nonZero()
+}
+
+// hooks lets the runtime run the hooks that see the mounts but not yet the new
+// root (config.md, "createRuntime Hooks" and "createContainer Hooks").
+func (c *compiler) hooks() error {
+	if c.opt.Hooks {
+		c.report(ReportHooks, 0, "report that hooks can run")
+		c.await("wait until the hooks have run")
 	}
 	return nil
 }
@@ -288,7 +313,11 @@ func (c *compiler) joinAndClone() {
 	for _, j := range join {
 		c.call("setns", j.note, j.fd, j.flag)
 	}
-	flags := c.ns.CloneFlags()
+	c.clone(c.ns.CloneFlags())
+}
+
+// clone goes on in a child, in new namespaces of these flags.
+func (c *compiler) clone(flags int) {
 	text := ""
 	for _, known := range namespaceFlags {
 		if flags&known.flag != 0 {

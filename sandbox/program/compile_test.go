@@ -281,7 +281,6 @@ func TestErrors(t *testing.T) {
 		{"personality", func(s *specs.Spec, _ *Options) { s.Linux.Personality = &specs.LinuxPersonality{Domain: "BSD"} }, "linux.personality.domain"},
 		{"propagation", func(s *specs.Spec, _ *Options) { s.Linux.RootfsPropagation = "x" }, "linux.rootfsPropagation"},
 		{"masked relative", func(s *specs.Spec, _ *Options) { s.Linux.MaskedPaths = []string{"x"} }, "linux.maskedPaths[0]"},
-		{"hooks", func(s *specs.Spec, _ *Options) { s.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "/x"}}} }, "hooks: not supported"},
 		{"apparmor", func(s *specs.Spec, _ *Options) { s.Process.ApparmorProfile = "x" }, "process.apparmorProfile: not supported"},
 		{"mounts without a mount namespace", func(s *specs.Spec, _ *Options) {
 			s.Linux.Namespaces = nil

@@ -27,7 +27,7 @@ func (c *compiler) console() error {
 	// TIOCGPTPEER opens the other side without a path (ioctl_tty(2)).
 	c.call("ioctl", "open the terminal", ptmx, named(unix.TIOCGPTPEER, "TIOCGPTPEER"), openFlags(rdwr)).into(tty)
 	c.sendConsole(ptmx)
-	if c.ns.Has(unix.CLONE_NEWNS) {
+	if c.ns.Has(unix.CLONE_NEWNS) && !c.joins {
 		tree := c.cloneTree(fdOperand(tty), "", false, "mount the terminal on /dev/console")
 		c.attach(tree, c.makeFile("/dev/console", "mount the terminal on it"), "mount the terminal on /dev/console")
 		c.closeFrom(tree)
@@ -148,6 +148,9 @@ func (c *compiler) workingDirectory() {
 func (c *compiler) waitForStart() error {
 	c.report(ReportCreated, 0, "report that the container is built").tolerate(unix.EPIPE)
 	if c.opt.Listen < 0 {
+		if c.opt.StartHooks {
+			c.await("wait until the hooks have run")
+		}
 		return nil
 	}
 	conn := c.register("start")

@@ -91,6 +91,7 @@ const (
 	ReportCreated = 3 // the container is built and waits for its start
 	ReportWarning = 4 // instruction Index failed and was tolerated
 	ReportConsole = 5 // carries the console's master descriptor (SCM_RIGHTS)
+	ReportHooks   = 6 // the mounts are made: hooks can run
 )
 
 // ReportSize is the size of an encoded report in bytes: kind and index as

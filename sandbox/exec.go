@@ -1,0 +1,157 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"winbox/oci"
+	"winbox/sandbox/program"
+	"winbox/seccomp"
+)
+
+// configFile, in the state directory, is the container's configuration as it
+// was when it was made.
+const configFile = "config.json"
+
+// Descriptors that the init ELF gets when it joins a container.
+const fdTarget = fdProgram + 1
+
+// ExecOptions say how another process is run in a container.
+type ExecOptions struct {
+	Process      *specs.Process
+	Stdio        [3]*os.File // as in [Options]
+	Preserve     int
+	Console      func(master *os.File) error
+	PIDFile      string
+	IgnorePaused bool
+	Log          *slog.Logger
+}
+
+// Exec runs another process in a running container. When it returns, the
+// process has been executed and is a child of this one, to be waited for with
+// [WaitProcess].
+//
+// # Errors
+//
+// The container is not running, or paused; or a step that failed ([program.Error]).
+func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	switch c.Status() {
+	case oci.Running, oci.Created:
+	case oci.Paused:
+		if !opt.IgnorePaused {
+			return 0, errors.New("cannot exec in a paused container (use --ignore-paused to override)")
+		}
+	default:
+		return 0, errors.New("cannot exec in a stopped container")
+	}
+	spec, err := c.Spec()
+	if err != nil {
+		return 0, err
+	}
+	joined := *spec
+	joined.Process = opt.Process
+	create := Options{ID: c.rec.ID, Bundle: &oci.Bundle{Dir: c.rec.Bundle, Spec: &joined}, Stdio: opt.Stdio, Preserve: opt.Preserve, Console: opt.Console, Start: true, Log: opt.Log}
+	host, err := hostFacts()
+	if err != nil {
+		return 0, err
+	}
+	first := 3 + opt.Preserve
+	po := program.Options{ID: c.rec.ID, Control: first + fdControl, Preserve: opt.Preserve, ChownStdio: pipes(&create), Host: host}
+	if joined.Linux.Seccomp != nil {
+		filter, err := seccomp.Compile(joined.Linux.Seccomp)
+		if err != nil {
+			return 0, err
+		}
+		po.Seccomp, po.SeccompFlags = filter.Bytes(), uint64(filter.Flags)
+	}
+	target := program.Target{PidFD: first + fdTarget, Namespaces: c.rec.Namespaces}
+	p, err := program.CompileExec(&joined, target, po)
+	if err != nil {
+		return 0, err
+	}
+	for _, w := range p.Warnings {
+		opt.Log.Warn(w)
+	}
+	init, err := c.join(p, initOptions{stdio: create.stdio(), preserve: opt.Preserve, group: c.group()})
+	if err != nil {
+		return 0, err
+	}
+	defer init.close()
+	if err := init.awaitCreated(p, &create, nil); err != nil {
+		init.kill()
+		return 0, err
+	}
+	if opt.PIDFile != "" {
+		if err := writeFile(opt.PIDFile, []byte(strconv.Itoa(init.pid)), 0o644); err != nil {
+			init.kill()
+			return 0, fmt.Errorf("write pid file: %w", err)
+		}
+	}
+	return init.pid, nil
+}
+
+// join starts the init ELF with a program that joins the container, and waits
+// until it is inside.
+func (c *Container) join(p *program.Program, o initOptions) (*initProcess, error) {
+	encoded, err := p.Encode()
+	if err != nil {
+		return nil, err
+	}
+	pidfd, err := unix.PidfdOpen(c.rec.PID, 0)
+	if err != nil {
+		return nil, ErrNotRunning
+	}
+	target := os.NewFile(uintptr(pidfd), "container")
+	defer target.Close()
+	// The descriptor holds the process; now it is certain whether it is the one meant.
+	if !alive(c.rec.PID, c.rec.StartTime) {
+		return nil, ErrNotRunning
+	}
+	o.extra = []*os.File{target}
+	init, err := startInit(o, encoded)
+	if err != nil {
+		return nil, err
+	}
+	if err := init.awaitClone(p); err != nil {
+		init.kill()
+		init.close()
+		return nil, err
+	}
+	return init, nil
+}
+
+// WaitProcess waits for a process that [Container.Exec] has started.
+func WaitProcess(pid int) (unix.WaitStatus, error) { return wait(pid) }
+
+// Spec is the container's configuration as it was when it was made.
+func (c *Container) Spec() (*specs.Spec, error) {
+	data, err := os.ReadFile(filepath.Join(c.dir, configFile))
+	if err != nil {
+		return nil, fmt.Errorf("read the container's configuration: %w", err)
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(data, &spec); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(c.dir, configFile), err)
+	}
+	return &spec, nil
+}
+
+// saveSpec keeps the configuration for later commands: the bundle may change.
+func (c *Container) saveSpec(spec *specs.Spec) error {
+	data, err := json.Marshal(spec)
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(c.dir, configFile), data, 0o600)
+}

@@ -1,0 +1,175 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"winbox/oci"
+	"winbox/sandbox/program"
+)
+
+// Hooks of the runtime spec (config.md, "POSIX-platform Hooks"): createRuntime
+// and its predecessor prestart, poststart and poststop run in the namespaces
+// of the runtime, createContainer and startContainer in those of the
+// container. Each gets the container's state on standard input.
+
+// hookStderr bounds how much of a failing hook's output becomes part of the error.
+const hookStderr = 4096
+
+// runHooks runs hooks in the runtime's namespaces, one after the other, until one fails.
+func (c *Container) runHooks(kind string, status oci.Status, hooks []specs.Hook) error {
+	return c.eachHook(kind, status, hooks, func(ctx context.Context, h *specs.Hook, state []byte, stderr io.Writer) error {
+		cmd := exec.CommandContext(ctx, h.Path)
+		if len(h.Args) > 0 {
+			cmd.Args = h.Args
+		}
+		cmd.Env = append([]string{}, h.Env...) // not nil, which would mean the runtime's own
+		cmd.Dir = c.rec.Bundle
+		cmd.Stdin, cmd.Stderr = bytes.NewReader(state), stderr
+		cmd.WaitDelay = time.Second
+		return cmd.Run()
+	})
+}
+
+// runHooksInside runs hooks in the container's namespaces.
+func (c *Container) runHooksInside(kind string, status oci.Status, hooks []specs.Hook) error {
+	return c.eachHook(kind, status, hooks, c.runHookInside)
+}
+
+// eachHook checks hooks and runs them with run.
+func (c *Container) eachHook(kind string, status oci.Status, hooks []specs.Hook, run func(context.Context, *specs.Hook, []byte, io.Writer) error) error {
+	if len(hooks) == 0 {
+		return nil
+	}
+	s := c.State()
+	s.Status = status
+	if status != oci.Stopped {
+		s.PID = c.rec.PID
+	}
+	state, err := json.Marshal(&s)
+	if err != nil {
+		return err
+	}
+	for i := range hooks {
+		h := &hooks[i]
+		ctx, cancel := context.Background(), context.CancelFunc(func() {})
+		if h.Timeout != nil {
+			ctx, cancel = context.WithTimeout(ctx, time.Duration(*h.Timeout)*time.Second)
+		}
+		var stderr bytes.Buffer
+		err := run(ctx, h, state, &stderr)
+		timedOut := ctx.Err() != nil
+		cancel()
+		switch {
+		case timedOut:
+			return fmt.Errorf("%s hook #%d %s: timed out after %d s", kind, i, h.Path, *h.Timeout)
+		case err != nil:
+			return fmt.Errorf("%s hook #%d %s: %w: %s", kind, i, h.Path, err, strings.TrimSpace(string(stderr.Next(hookStderr))))
+		}
+	}
+	return nil
+}
+
+// runHookInside runs one hook through the init ELF.
+func (c *Container) runHookInside(ctx context.Context, h *specs.Hook, state []byte, stderr io.Writer) error {
+	p, err := program.CompileHook(h, program.Target{PidFD: 3 + fdTarget, Namespaces: c.rec.Namespaces},
+		program.Options{ID: c.rec.ID, Control: 3 + fdControl})
+	if err != nil {
+		return err
+	}
+	stdin, feed, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer feed.Close()
+	defer stdin.Close()
+	output, said, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer output.Close()
+	init, err := c.join(p, initOptions{stdio: [3]*os.File{stdin, said, said}, group: c.group()})
+	said.Close()
+	stdin.Close()
+	if err != nil {
+		return err
+	}
+	defer init.close()
+	stop := context.AfterFunc(ctx, init.killOnly)
+	defer stop()
+	go func() {
+		feed.Write(state)
+		feed.Close()
+	}()
+	io.Copy(stderr, io.LimitReader(output, hookStderr))
+	execErr := init.awaitExec(p)
+	status, err := wait(init.pid)
+	switch {
+	case execErr != nil:
+		return execErr
+	case err != nil:
+		return err
+	case exitCode(status) != 0:
+		return fmt.Errorf("exit status %d", exitCode(status))
+	}
+	return nil
+}
+
+// checkHooks refuses hooks that cannot be run, before anything is made.
+func checkHooks(h *specs.Hooks) error {
+	if h == nil {
+		return nil
+	}
+	for _, kind := range []struct {
+		name  string
+		hooks []specs.Hook
+	}{
+		//lint:ignore SA1019 engines still send it
+		{"prestart", h.Prestart},
+		{"createRuntime", h.CreateRuntime},
+		{"createContainer", h.CreateContainer},
+		{"startContainer", h.StartContainer},
+		{"poststart", h.Poststart},
+		{"poststop", h.Poststop},
+	} {
+		for i, hook := range kind.hooks {
+			if !filepath.IsAbs(hook.Path) {
+				return fmt.Errorf("hooks.%s[%d].path: %q is not absolute", kind.name, i, hook.Path)
+			}
+			if hook.Timeout != nil && *hook.Timeout <= 0 {
+				return fmt.Errorf("hooks.%s[%d].timeout: %d is not greater than 0", kind.name, i, *hook.Timeout)
+			}
+		}
+	}
+	return nil
+}
+
+// createHooks runs the hooks that belong before the container enters its root.
+func (c *Container) createHooks(h *specs.Hooks) error {
+	//lint:ignore SA1019 engines still send it
+	if err := c.runHooks("prestart", oci.Creating, h.Prestart); err != nil {
+		return err
+	}
+	if err := c.runHooks("createRuntime", oci.Creating, h.CreateRuntime); err != nil {
+		return err
+	}
+	return c.runHooksInside("createContainer", oci.Creating, h.CreateContainer)
+}
+
+// hooks are those of the container's configuration; none when it cannot be read.
+func (c *Container) hooks() *specs.Hooks {
+	if spec, err := c.Spec(); err == nil && spec.Hooks != nil {
+		return spec.Hooks
+	}
+	return &specs.Hooks{}
+}

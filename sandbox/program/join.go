@@ -1,0 +1,95 @@
+package program
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Target is a container that exists, to be joined.
+type Target struct {
+	// PidFD is the number, in the init ELF, of a descriptor of the container's
+	// first process (pidfd_open(2)).
+	PidFD int
+	// Namespaces are the clone flags of the namespaces that are not the host's.
+	Namespaces int
+}
+
+// CompileExec makes the program that runs another process in a container:
+// spec is the container's, with the process to run in the place of its own.
+//
+// # Errors
+//
+// As [Compile].
+func CompileExec(spec *specs.Spec, target Target, opt Options) (*Program, error) {
+	if spec.Process == nil || len(spec.Process.Args) == 0 {
+		return nil, errors.New("process.args: empty")
+	}
+	opt.Listen = -1
+	c := newJoin(spec, target, opt)
+	for _, phase := range []func() error{
+		c.refuse,
+		c.oomScore,
+		func() error { return c.join(target) },
+		c.console,
+		c.findExecutable,
+		c.waitForStart,
+		c.limits,
+		c.identity,
+		c.execute,
+	} {
+		if err := phase(); err != nil {
+			return nil, err
+		}
+	}
+	return c.finish(), nil
+}
+
+// CompileHook makes the program that runs a hook of the runtime spec in the
+// namespaces of a container, with the rights of its set-up.
+func CompileHook(hook *specs.Hook, target Target, opt Options) (*Program, error) {
+	args := hook.Args
+	if len(args) == 0 {
+		args = []string{hook.Path}
+	}
+	c := newJoin(&specs.Spec{Linux: &specs.Linux{}}, target, opt)
+	if err := c.join(target); err != nil {
+		return nil, err
+	}
+	c.call("close_range", "let the hook inherit nothing else", 3, named(0xffffffff, "~0"), named(unix.CLOSE_RANGE_CLOEXEC, "CLOSE_RANGE_CLOEXEC"))
+	c.call("execve", "hook "+hook.Path, hook.Path, c.vector(args), c.vector(hook.Env))
+	return c.finish(), nil
+}
+
+func newJoin(spec *specs.Spec, target Target, opt Options) *compiler {
+	return &compiler{builder: newBuilder(opt.Control), spec: spec, opt: opt, ns: Namespaces{New: target.Namespaces}, joins: true}
+}
+
+// join enters the namespaces of a container, all in one call (setns(2) with a
+// pidfd, Linux 5.8), and its pid namespace by a clone.
+func (c *compiler) join(target Target) error {
+	c.call("umask", "modes are given in full below", 0)
+	c.call("setsid", "leave the session of the caller").tolerate(unix.EPERM)
+	c.keyring()
+	// Before the container's processes can see this one.
+	c.hide()
+	if target.Namespaces != 0 {
+		var names []string
+		for _, known := range namespaceFlags {
+			if target.Namespaces&known.flag != 0 {
+				names = append(names, known.text)
+			}
+		}
+		c.call("setns", "join the container's namespaces", target.PidFD, named(uint64(target.Namespaces), strings.Join(names, "|")))
+	}
+	c.clone(0)
+	if target.Namespaces&unix.CLONE_NEWUSER != 0 {
+		c.becomeMappedRoot()
+	}
+	c.root = c.register("root")
+	c.call("openat", "open the container's root", cwdFD(), "/", openFlags(unix.O_PATH|unix.O_DIRECTORY), 0).into(c.root)
+	c.call("fchdir", "enter the container's root", c.root)
+	return nil
+}
