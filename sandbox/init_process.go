@@ -149,7 +149,7 @@ func startAddress(dir string) (addr *unix.SockaddrUnix, done func() error, err e
 type message struct {
 	kind, index uint32
 	value       uint64
-	file        *os.File // with ReportConsole
+	files       []*os.File // with ReportConsole and ReportCopyUp
 }
 
 // receive reads one report; io.EOF means that the sender has executed its
@@ -157,7 +157,7 @@ type message struct {
 func receive(conn *net.UnixConn) (message, error) {
 	var m message
 	buf := make([]byte, program.ReportSize)
-	oob := make([]byte, unix.CmsgSpace(4))
+	oob := make([]byte, unix.CmsgSpace(2*4))
 	got, oobGot, _, _, err := conn.ReadMsgUnix(buf, oob)
 	if err != nil {
 		return m, err
@@ -171,24 +171,35 @@ func receive(conn *net.UnixConn) (message, error) {
 	m.kind, m.index = binary.LittleEndian.Uint32(buf), binary.LittleEndian.Uint32(buf[4:])
 	m.value = binary.LittleEndian.Uint64(buf[8:])
 	if oobGot > 0 {
-		if m.file, err = receivedFile(oob[:oobGot]); err != nil {
+		if m.files, err = receivedFiles(oob[:oobGot]); err != nil {
 			return m, err
 		}
 	}
 	return m, nil
 }
 
-func receivedFile(oob []byte) (*os.File, error) {
+func receivedFiles(oob []byte) ([]*os.File, error) {
 	list, err := unix.ParseSocketControlMessage(oob)
 	if err != nil || len(list) != 1 {
 		return nil, fmt.Errorf("container init: bad control message: %w", err)
 	}
 	fds, err := unix.ParseUnixRights(&list[0])
-	if err != nil || len(fds) != 1 {
-		return nil, fmt.Errorf("container init: bad descriptor in control message: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("container init: bad descriptors in control message: %w", err)
 	}
-	unix.CloseOnExec(fds[0])
-	return os.NewFile(uintptr(fds[0]), "console"), nil
+	files := make([]*os.File, len(fds))
+	for i, fd := range fds {
+		unix.CloseOnExec(fd)
+		files[i] = os.NewFile(uintptr(fd), "received")
+	}
+	return files, nil
+}
+
+// closeFiles closes the descriptors that came with a report.
+func (m *message) closeFiles() {
+	for _, f := range m.files {
+		f.Close()
+	}
 }
 
 // awaitClone waits for the process that the program clones into the new
@@ -236,13 +247,22 @@ func (i *initProcess) awaitCreated(p *program.Program, opt *Options, hooks map[i
 			if int(m.index) < len(p.Instructions) {
 				opt.Log.Warn(p.Instructions[m.index].Note + ": not permitted")
 			}
-		case m.kind == program.ReportConsole && m.file != nil:
+		case m.kind == program.ReportConsole && len(m.files) == 1:
 			if opt.Console == nil {
-				m.file.Close()
+				m.closeFiles()
 				return errors.New("process.terminal: nobody takes the terminal (use --console-socket)")
 			}
-			if err := opt.Console(m.file); err != nil {
+			if err := opt.Console(m.files[0]); err != nil {
 				return fmt.Errorf("hand the terminal over: %w", err)
+			}
+		case m.kind == program.ReportCopyUp && len(m.files) == 2:
+			err := copyUp(m.files[0], m.files[1])
+			m.closeFiles()
+			if err != nil {
+				return fmt.Errorf("copy into a tmpfs (tmpcopyup): %w", err)
+			}
+			if err := i.proceed(p); err != nil {
+				return err
 			}
 		case m.kind == program.ReportCreated:
 			if !opt.Start {
@@ -251,6 +271,7 @@ func (i *initProcess) awaitCreated(p *program.Program, opt *Options, hooks map[i
 			created = true
 		case m.kind == program.ReportHooks:
 		default:
+			m.closeFiles()
 			return fmt.Errorf("container init: unexpected report %d", m.kind)
 		}
 		if run := hooks[int(m.kind)]; run != nil {

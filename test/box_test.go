@@ -20,6 +20,8 @@ import (
 // A box calls winbox with a state root of its own, which must be empty at the end of the test.
 type box struct {
 	t *testing.T
+	// winbox is the binary.
+	winbox string
 	// dir is the current folder of the calls.
 	dir string
 	// root is the state root.
@@ -36,7 +38,7 @@ func newBox(t *testing.T) *box {
 	if cannot != "" {
 		t.Skip(cannot)
 	}
-	b := &box{t: t, dir: newDir(t), root: newDir(t), env: []string{"WINBOX_DATA=" + dataRoot}}
+	b := &box{t: t, winbox: winbox, dir: newDir(t), root: newDir(t), env: []string{"WINBOX_DATA=" + dataRoot}}
 	t.Cleanup(func() {
 		for _, id := range b.containers() {
 			t.Errorf("container %s is left", id)
@@ -113,7 +115,7 @@ type call struct {
 // call prepares a call of winbox. It ends by itself when patience does.
 func (b *box) call(words ...string) *call {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	c := &call{Cmd: exec.CommandContext(ctx, winbox, append([]string{"--root", b.root}, words...)...), box: b, cancel: cancel}
+	c := &call{Cmd: exec.CommandContext(ctx, b.winbox, append([]string{"--root", b.root}, words...)...), box: b, cancel: cancel}
 	b.t.Cleanup(cancel)
 	c.Dir, c.Env, c.SysProcAttr = b.dir, append(os.Environ(), b.env...), b.attr
 	c.Stdout, c.Stderr = &c.out, &c.err

@@ -40,7 +40,6 @@ func TestRefuse(t *testing.T) {
 		"taken.exe":      petest.Image{Base: 0x7ffe0000}.Bytes(),
 		"null.exe":       petest.Image{BaseZero: true}.Bytes(),
 		"folder/program": {},
-		"pipe.exe/x":     {},
 	} {
 		writeFile(t, b.dir, name, content)
 	}
@@ -88,9 +87,8 @@ func TestRefuse(t *testing.T) {
 		{"./missing.exe", 127, "missing.exe"},
 		{"/missing/program.exe", 127, "program.exe"},
 		{`C:\missing.exe`, 127, "missing.exe"},
-		// Without a separator it is the name of a command, which a folder does not hide.
-		{"folder", 127, "folder"},
-		{"", 127, ""},
+		{"folder", 126, "directory"},
+		{"", 126, ""},
 	} {
 		t.Run("program "+filepath.Base(test.program), func(t *testing.T) {
 			c := b.run(test.program, "argument")

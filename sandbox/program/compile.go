@@ -245,10 +245,10 @@ func cwdFD() Operand { return named(atFdcwd, "AT_FDCWD") }
 // put the process into its control groups and written the id mappings.
 func (c *compiler) namespaces() error {
 	c.call("umask", "modes are given in full below", 0)
-	c.call("setsid", "leave the session of the caller").tolerate(unix.EPERM)
 	if c.ns.CloneByProgram() {
 		c.joinAndClone()
 	}
+	c.session()
 	c.await("wait for control groups and id mappings")
 	if c.ns.New&unix.CLONE_NEWUSER != 0 {
 		c.becomeMappedRoot()
@@ -259,6 +259,13 @@ func (c *compiler) namespaces() error {
 		c.call("unshare", "new cgroup namespace", named(unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"))
 	}
 	return nil
+}
+
+// session leads a session of its own, to which a terminal can belong
+// (setsid(2)); whoever is the first of a process group already, is refused and
+// has one.
+func (c *compiler) session() {
+	c.call("setsid", "leave the session of the caller").tolerate(unix.EPERM)
 }
 
 // keyring gives the container a session keyring of its own: else the keys of

@@ -100,6 +100,7 @@ func TestPrint(t *testing.T) {
 			specs.Mount{Destination: "/tmp", Type: "tmpfs", Options: []string{"sync", "noatime", "rro"}},
 			specs.Mount{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
 		)},
+		{"mount-tmpfs-copyup", mounts(specs.Mount{Destination: "/etc", Type: "tmpfs", Options: []string{"tmpcopyup", "ro"}})},
 		{"mount-cgroup-v1", func(s *specs.Spec, o *Options) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 			s.Mounts = []specs.Mount{{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}}}
@@ -269,7 +270,8 @@ func TestErrors(t *testing.T) {
 		{"mount in proc", mounts(specs.Mount{Destination: "/proc/self/attr", Type: "tmpfs"}), "inside /proc"},
 		{"mount without type", mounts(specs.Mount{Destination: "/x"}), "type: empty"},
 		{"bind of nothing", mounts(specs.Mount{Destination: "/x", Source: "/missing", Options: []string{"bind"}}), "mounts[0] (/x): source: no such file"},
-		{"tmpcopyup", mounts(specs.Mount{Destination: "/x", Type: "tmpfs", Options: []string{"tmpcopyup"}}), `option "tmpcopyup" is not supported`},
+		{"tmpcopyup", mounts(specs.Mount{Destination: "/x", Type: "proc", Options: []string{"tmpcopyup"}}), `option "tmpcopyup" is for tmpfs only`},
+		{"mand", mounts(specs.Mount{Destination: "/x", Type: "tmpfs", Options: []string{"mand"}}), `option "mand" is not supported`},
 		{"id-mapped mount", mounts(specs.Mount{Destination: "/x", Type: "tmpfs", UIDMappings: []specs.LinuxIDMapping{{Size: 1}}}), "uidMappings"},
 		{"relative device", func(s *specs.Spec, _ *Options) { s.Linux.Devices = []specs.LinuxDevice{{Path: "x", Type: "c"}} }, "linux.devices[0]: path"},
 		{"device type", func(s *specs.Spec, _ *Options) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "z"}} }, "linux.devices[0]: type"},

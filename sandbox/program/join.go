@@ -71,7 +71,6 @@ func newJoin(spec *specs.Spec, target Target, opt Options) *compiler {
 // pidfd, Linux 5.8), and its pid namespace by a clone.
 func (c *compiler) join(target Target) error {
 	c.call("umask", "modes are given in full below", 0)
-	c.call("setsid", "leave the session of the caller").tolerate(unix.EPERM)
 	c.keyring()
 	// Before the container's processes can see this one.
 	c.hide()
@@ -85,6 +84,7 @@ func (c *compiler) join(target Target) error {
 		c.call("setns", "join the container's namespaces", target.PidFD, named(uint64(target.Namespaces), strings.Join(names, "|")))
 	}
 	c.clone(0)
+	c.session()
 	if target.Namespaces&unix.CLONE_NEWUSER != 0 {
 		c.becomeMappedRoot()
 	}

@@ -65,12 +65,13 @@ type propagation struct {
 var ignoredOptions = []string{"defaults", "silent", "loud", "nomand", "noiversion"}
 
 // unsupportedOptions are refused rather than ignored.
-var unsupportedOptions = []string{"tmpcopyup", "idmap", "ridmap", "mand"}
+var unsupportedOptions = []string{"idmap", "ridmap", "mand"}
 
 // mountOptions is the meaning of the options of one mount.
 type mountOptions struct {
 	bind, recursiveBind bool
 	remount             bool
+	copyUp              bool // fill a tmpfs with what it hides
 	one, tree           attr // changes of the mount, and of it and all below it
 	propagation         []propagation
 	// data are the options of the file system, with those of its superblock.
@@ -98,6 +99,8 @@ func parseMountOptions(m *specs.Mount) (mountOptions, error) {
 			o.bind = true
 		case name == "rbind":
 			o.bind, o.recursiveBind = true, true
+		case name == "tmpcopyup":
+			o.copyUp = true
 		case name == "remount":
 			o.remount = true
 		case isSingle:

@@ -68,6 +68,9 @@ func (c *compiler) mount(m *specs.Mount) error {
 	case m.Type == "":
 		return fmt.Errorf("type: empty, and neither bind nor rbind is among the options")
 	}
+	if o.copyUp && m.Type != "tmpfs" {
+		return fmt.Errorf("option \"tmpcopyup\" is for tmpfs only")
+	}
 	c.filesystem(m, dest, o)
 	return nil
 }
@@ -184,9 +187,21 @@ func (c *compiler) filesystem(m *specs.Mount, dest string, o mountOptions) {
 	if source == "" {
 		source = m.Type
 	}
-	mnt := c.newFilesystem(m.Type, source, o.data, o.one, what)
+	// What is to be copied up can only be copied into a tmpfs that is writable.
+	a := o.one
+	if o.copyUp {
+		a.set &^= unix.MOUNT_ATTR_RDONLY
+	}
+	mnt := c.newFilesystem(m.Type, source, o.data, a, what)
 	if keepMode {
 		c.call("fchmodat", "give the tmpfs the mode of "+dest, mnt, ".", perm)
+	}
+	if o.copyUp {
+		c.sendFiles(ReportCopyUp, "have the content of "+dest+" copied into the tmpfs", target, mnt)
+		c.await("wait until it is copied")
+		if a != o.one {
+			c.setAttr(fdOperand(mnt), false, attr{set: unix.MOUNT_ATTR_RDONLY}, 0, "make "+dest+" read-only")
+		}
 	}
 	c.attach(mnt, target, what)
 	if !o.tree.empty() {

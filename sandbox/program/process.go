@@ -26,7 +26,7 @@ func (c *compiler) console() error {
 	}
 	// TIOCGPTPEER opens the other side without a path (ioctl_tty(2)).
 	c.call("ioctl", "open the terminal", ptmx, named(unix.TIOCGPTPEER, "TIOCGPTPEER"), openFlags(rdwr)).into(tty)
-	c.sendConsole(ptmx)
+	c.sendFiles(ReportConsole, "send the terminal to the runtime", ptmx)
 	if c.ns.Has(unix.CLONE_NEWNS) && !c.joins {
 		tree := c.cloneTree(fdOperand(tty), "", false, "mount the terminal on /dev/console")
 		c.attach(tree, c.makeFile("/dev/console", "mount the terminal on it"), "mount the terminal on /dev/console")
@@ -41,27 +41,29 @@ func (c *compiler) console() error {
 	return nil
 }
 
-// sendConsole sends a descriptor with a report of kind ReportConsole
-// (sendmsg(2), cmsg(3), unix(7)).
-func (c *compiler) sendConsole(master Register) {
-	const (
-		controlLen  = 24 // CMSG_SPACE(sizeof(int)): header 16, descriptor 4, padding 4
-		controlUsed = 20 // CMSG_LEN(sizeof(int))
-		fdOffset    = 16
-	)
-	rec := c.record("", uint32(ReportConsole), uint32(0), uint64(0))
-	control := c.record("", uint64(controlUsed), int32(unix.SOL_SOCKET), int32(unix.SCM_RIGHTS), int32(-1), uint32(0))
+// sendFiles sends descriptors with a report to the runtime (sendmsg(2),
+// cmsg(3), unix(7)).
+func (c *compiler) sendFiles(kind int, note string, files ...Register) {
+	const header = 16 // sizeof(struct cmsghdr): length, level, type; descriptors follow
+	rec := c.record("", uint32(kind), uint32(0), uint64(0))
+	control := c.record("", uint64(header+4*len(files)), int32(unix.SOL_SOCKET), int32(unix.SCM_RIGHTS), make([]int32, (len(files)+1)&^1))
 	iov := c.record("", uint64(0), uint64(ReportSize))
 	c.pointer(iov.Value, rec)
-	msg := c.record("{iov=[{kind=5}], control=[{SCM_RIGHTS, [%ptmx]}]}",
+	names := make([]string, len(files))
+	for i, file := range files {
+		names[i] = "%" + c.p.Registers[file]
+	}
+	msg := c.record(fmt.Sprintf("{iov=[{kind=%d}], control=[{SCM_RIGHTS, [%s]}]}", kind, strings.Join(names, ", ")),
 		uint64(0), uint64(0), // msg_name, msg_namelen
 		uint64(0), uint64(1), // msg_iov, msg_iovlen
-		uint64(0), uint64(controlLen), // msg_control, msg_controllen
+		uint64(0), uint64(header+(4*len(files)+7)&^7), // msg_control, msg_controllen
 		uint64(0)) // msg_flags
 	c.pointer(msg.Value+16, iov)
 	c.pointer(msg.Value+32, control)
-	c.special(OpStore, "store", "put the descriptor into the message", control.at(fdOffset), master)
-	c.call("sendmsg", "send the terminal to the runtime", c.opt.Control, msg, named(unix.MSG_NOSIGNAL, "MSG_NOSIGNAL"))
+	for i, file := range files {
+		c.special(OpStore, "store", "put the descriptor into the message", control.at(header+4*uint64(i)), file)
+	}
+	c.call("sendmsg", note, c.opt.Control, msg, named(unix.MSG_NOSIGNAL, "MSG_NOSIGNAL"))
 }
 
 // findExecutable checks that there is something to execute, so that `create`

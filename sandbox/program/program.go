@@ -92,6 +92,7 @@ const (
 	ReportWarning = 4 // instruction Index failed and was tolerated
 	ReportConsole = 5 // carries the console's master descriptor (SCM_RIGHTS)
 	ReportHooks   = 6 // the mounts are made: hooks can run
+	ReportCopyUp  = 7 // carries a directory and the tmpfs to copy it into; the program waits
 )
 
 // ReportSize is the size of an encoded report in bytes: kind and index as

@@ -1,0 +1,71 @@
+package test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestRootless runs programs in a user namespace.
+func TestRootless(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		make  func(*testing.T) *box
+		flags []string
+	}{
+		{"as root", newBox, []string{"--rootless"}},
+		{"as a user", newUserBox, nil},
+		{"as a user, with the flag", newUserBox, []string{"--rootless"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b := test.make(t)
+			base, filter := b.program("base"), b.program("filter")
+			// The first launch of a user says that it makes the template.
+			if c := b.run(append(test.flags, base)...); c.code() != 0 || c.text() != "program 0000000140000000\n" {
+				t.Fatalf("exit code %d, %q, %q", c.code(), c.text(), c.err.String())
+			}
+			c := b.launch(append(test.flags, filter)...)
+			c.Stdin = strings.NewReader("through a pipe")
+			if c.wait(); c.code() != 0 || c.text() != "through a pipe" || strings.Contains(c.err.String(), "winbox: ") {
+				t.Errorf("exit code %d, %q, %q", c.code(), c.text(), c.err.String())
+			}
+			b.run(append(test.flags, "cmd", "/c", `echo mine>D:\new.txt& echo x>C:\new.txt& reg add HKCU\Software\New /v v /d 1 >nul& exit 6`)...).want(6, "")
+			info, err := os.Stat(filepath.Join(b.dir, "new.txt"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			uid := uint32(0)
+			if b.attr != nil {
+				uid = b.attr.Credential.Uid
+			}
+			if owner := info.Sys().(*syscall.Stat_t).Uid; owner != uid {
+				t.Errorf("the program's file belongs to user %d, want %d", owner, uid)
+			}
+			if line := b.run(append(test.flags, "missing.exe")...).wantLine(127); !strings.Contains(line, "missing.exe") {
+				t.Errorf("a missing program: %q", line)
+			}
+		})
+	}
+}
+
+// newUserBox is newBox for a user without any rights, known by a number only.
+func newUserBox(t *testing.T) *box {
+	t.Helper()
+	const id = 12345
+	b := newBox(t)
+	home := newDir(t)
+	// The user may not be able to reach the checkout.
+	b.winbox = writeFile(t, newDir(t), "winbox", []byte(readFile(t, winbox)))
+	b.env = []string{"HOME=" + home, "XDG_DATA_HOME=" + filepath.Join(home, "data"), "XDG_RUNTIME_DIR=" + home, "WINBOX_DATA="}
+	b.attr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: id, Gid: id}}
+	for _, dir := range []string{home, b.dir, b.root} {
+		if err := os.Chown(dir, id, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
