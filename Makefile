@@ -10,6 +10,8 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 GOFLAGS := -trimpath -tags=urfave_cli_no_docs
 LDFLAGS := -s -w -X main.version=$(VERSION)
 export GOFLAGS
+# A static program starts faster and runs on any distribution.
+export CGO_ENABLED := 0
 
 STUBS := sandbox/init preload/stub wine/boot
 

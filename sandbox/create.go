@@ -49,6 +49,8 @@ type Options struct {
 	NoNewKeyring bool
 	// Rootless turns control groups that cannot be had into a warning.
 	Rootless bool
+	// Stats makes [Run] read what the container used.
+	Stats bool
 	// Scratch are directories to be removed with the container.
 	Scratch []string
 	Log     *slog.Logger

@@ -25,7 +25,8 @@ type Result struct {
 	Interrupted bool
 	// OOMKills is how often the kernel killed a process for want of memory.
 	OOMKills uint64
-	// Stats were read from the control group at the end; nil without one.
+	// Stats were read from the control group at the end, with [Options.Stats];
+	// nil without a group.
 	Stats *cgroup.Stats
 	// Duration is the time from before the container was made to the program's end.
 	Duration time.Duration
@@ -72,8 +73,9 @@ func Run(ctx context.Context, opt Options, keep bool, started func(*Container)) 
 	res.WindowsExitCode, res.WindowsExited = c.ExitCode()
 	tty.finish()
 	if g := c.Group(); g != nil {
-		if stats, statsErr := g.Stats(); statsErr == nil {
-			res.Stats, res.OOMKills = stats, stats.OOMKills
+		res.OOMKills, _ = g.OOMKills() // unknown counts as none
+		if opt.Stats {
+			res.Stats, _ = g.Stats()
 		}
 	}
 	if !keep {

@@ -182,7 +182,7 @@ func (l *launch) runIn(template *wine.Template) (*sandbox.Result, error) {
 	}
 	opt := sandbox.Options{
 		Root: l.root, ID: l.id, Bundle: &oci.Bundle{Dir: l.scratch, Spec: spec}, Windows: true, Start: true,
-		Rootless: l.rootless, Scratch: []string{l.scratch}, Log: l.log,
+		Rootless: l.rootless, Stats: l.c.String("status-file") != "", Scratch: []string{l.scratch}, Log: l.log,
 	}
 	if l.c.String("prefix") != "" {
 		// What the program wrote to the registry is still with the wineserver when it ends.

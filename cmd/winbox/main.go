@@ -1,3 +1,10 @@
+// winbox does its work in system calls and hardly in parallel: that the Go
+// runtime looks at its control group for a share of processors, and keeps
+// looking, would only cost start-up time.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command winbox runs Windows programs in isolated Linux containers: an OCI
 // runtime and a launcher. This package holds flags, printing and exit codes;
 // everything else is done by the packages it imports.
