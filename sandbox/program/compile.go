@@ -3,7 +3,9 @@ package program
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -96,6 +98,7 @@ var namespaceFlags = []struct {
 	{specs.NetworkNamespace, unix.CLONE_NEWNET, "CLONE_NEWNET"},
 	{specs.PIDNamespace, unix.CLONE_NEWPID, "CLONE_NEWPID"},
 	{specs.CgroupNamespace, unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"},
+	{specs.TimeNamespace, unix.CLONE_NEWTIME, "CLONE_NEWTIME"},
 	{specs.MountNamespace, unix.CLONE_NEWNS, "CLONE_NEWNS"},
 }
 
@@ -112,13 +115,17 @@ func (n Namespaces) Has(flag int) bool { return n.New&flag != 0 || n.Join[flag] 
 
 // CloneByProgram tells that the new namespaces are made by the program and not
 // by the clone that starts the init ELF: existing ones have to be joined
-// first, or a user namespace gets its mappings without an execve after it,
-// which would take the capabilities away.
-func (n Namespaces) CloneByProgram() bool { return len(n.Join) > 0 || n.New&unix.CLONE_NEWUSER != 0 }
+// first, a user namespace gets its mappings without an execve after it, which
+// would take the capabilities away, or a time namespace gets its offsets before
+// anybody is in it.
+func (n Namespaces) CloneByProgram() bool {
+	return len(n.Join) > 0 || n.New&(unix.CLONE_NEWUSER|unix.CLONE_NEWTIME) != 0
+}
 
-// CloneFlags are the namespaces made by a clone; the cgroup namespace is not
-// among them, since its root is the group that the process is in at that time.
-func (n Namespaces) CloneFlags() int { return n.New &^ unix.CLONE_NEWCGROUP }
+// CloneFlags are the namespaces made by a clone. The cgroup namespace is not
+// among them, since its root is the group that the process is in at that time;
+// nor is the time namespace, which unshare(2) makes for children.
+func (n Namespaces) CloneFlags() int { return n.New &^ (unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME) }
 
 // ParseNamespaces reads linux.namespaces.
 //
@@ -199,6 +206,7 @@ func Compile(spec *specs.Spec, opt Options) (*Program, error) {
 		c.enterRoot,
 		c.findExecutable,
 		c.waitForStart,
+		c.scheduling,
 		c.limits,
 		c.identity,
 		c.execute,
@@ -218,16 +226,21 @@ func (c *compiler) refuse() error {
 		field string
 		used  bool
 	}{
-		{"linux.timeOffsets", len(l.TimeOffsets) > 0},
 		{"linux.intelRdt", l.IntelRdt != nil},
 		{"linux.memoryPolicy", l.MemoryPolicy != nil},
 		{"linux.netDevices", len(l.NetDevices) > 0},
 		{"linux.mountLabel", l.MountLabel != ""},
 		{"process.selinuxLabel", p.SelinuxLabel != ""},
 		{"process.apparmorProfile", p.ApparmorProfile != ""},
-		{"process.scheduler", p.Scheduler != nil},
-		{"process.ioPriority", p.IOPriority != nil},
 		{"process.execCPUAffinity", p.ExecCPUAffinity != nil},
+	}
+	for clock := range l.TimeOffsets {
+		if clock != "monotonic" && clock != "boottime" {
+			return fmt.Errorf("linux.timeOffsets: there is no clock %q", clock)
+		}
+		if c.ns.New&unix.CLONE_NEWTIME == 0 {
+			return errors.New("linux.timeOffsets: they need a new time namespace")
+		}
 	}
 	for _, u := range unsupported {
 		if u.used {
@@ -320,7 +333,26 @@ func (c *compiler) joinAndClone() {
 	for _, j := range join {
 		c.call("setns", j.note, j.fd, j.flag)
 	}
+	c.timeNamespace()
 	c.clone(c.ns.CloneFlags())
+}
+
+// timeNamespace makes a time namespace for the child to come and sets its
+// clocks (time_namespaces(7)).
+func (c *compiler) timeNamespace() {
+	if c.ns.New&unix.CLONE_NEWTIME == 0 {
+		return
+	}
+	c.call("unshare", "new time namespace for the child", named(unix.CLONE_NEWTIME, "CLONE_NEWTIME"))
+	for _, clock := range slices.Sorted(maps.Keys(c.spec.Linux.TimeOffsets)) {
+		offset := c.spec.Linux.TimeOffsets[clock]
+		line := fmt.Sprintf("%s %d %d\n", clock, offset.Secs, offset.Nanosecs)
+		fd := c.register("offsets")
+		note := fmt.Sprintf("set the %s clock %d s and %d ns off", clock, offset.Secs, offset.Nanosecs)
+		c.call("openat", note, cwdFD(), "/proc/self/timens_offsets", openFlags(unix.O_WRONLY), 0).into(fd)
+		c.call("write", note, fd, line, len(line))
+		c.closeFrom(fd)
+	}
 }
 
 // clone goes on in a child, in new namespaces of these flags.

@@ -189,6 +189,14 @@ func TestPrint(t *testing.T) {
 			s.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
 			s.Linux.GIDMappings = s.Linux.UIDMappings
 		}},
+		{"time-namespace", func(s *specs.Spec, _ *Options) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
+			s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 604800, Nanosecs: 5}, "monotonic": {Secs: -100}}
+		}},
+		{"scheduling", func(s *specs.Spec, _ *Options) {
+			s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedBatch, Nice: 5, Flags: []specs.LinuxSchedulerFlag{specs.SchedFlagResetOnFork}}
+			s.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE, Priority: 7}
+		}},
 		{"no-mount-namespace", namespaces(specs.LinuxNamespace{Type: specs.PIDNamespace})},
 		{"oom-score-adj", func(s *specs.Spec, _ *Options) { s.Process.OOMScoreAdj = ptr(-500) }},
 		{"personality", func(s *specs.Spec, _ *Options) {
@@ -283,6 +291,13 @@ func TestErrors(t *testing.T) {
 		{"personality", func(s *specs.Spec, _ *Options) { s.Linux.Personality = &specs.LinuxPersonality{Domain: "BSD"} }, "linux.personality.domain"},
 		{"propagation", func(s *specs.Spec, _ *Options) { s.Linux.RootfsPropagation = "x" }, "linux.rootfsPropagation"},
 		{"masked relative", func(s *specs.Spec, _ *Options) { s.Linux.MaskedPaths = []string{"x"} }, "linux.maskedPaths[0]"},
+		{"time offsets without a time namespace", func(s *specs.Spec, _ *Options) {
+			s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {}}
+		}, "linux.timeOffsets: they need a new time namespace"},
+		{"scheduler policy", func(s *specs.Spec, _ *Options) { s.Process.Scheduler = &specs.Scheduler{Policy: "SCHED_X"} }, "process.scheduler.policy"},
+		{"I/O priority", func(s *specs.Spec, _ *Options) {
+			s.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE, Priority: 8}
+		}, "process.ioPriority.priority"},
 		{"apparmor", func(s *specs.Spec, _ *Options) { s.Process.ApparmorProfile = "x" }, "process.apparmorProfile: not supported"},
 		{"mounts without a mount namespace", func(s *specs.Spec, _ *Options) {
 			s.Linux.Namespaces = nil

@@ -36,6 +36,7 @@ func CompileExec(spec *specs.Spec, target Target, opt Options) (*Program, error)
 		c.console,
 		c.findExecutable,
 		c.waitForStart,
+		c.scheduling,
 		c.limits,
 		c.identity,
 		c.execute,

@@ -1,0 +1,109 @@
+package sandbox
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"winbox/sandbox/cgroup"
+)
+
+// TestLimits reads the limits back from the control group's files.
+func TestLimits(t *testing.T) {
+	b := newBundle(t, "/bin/sleep", "1000")
+	b.spec.Linux.Resources = &specs.LinuxResources{
+		Memory: &specs.LinuxMemory{Limit: new(int64(64 << 20))},
+		Pids:   &specs.LinuxPids{Limit: new(int64(20))},
+		CPU:    &specs.LinuxCPU{Quota: new(int64(50000)), Period: new(uint64(100000)), Cpus: "0", Mems: "0"},
+	}
+	c := b.begin()
+	var want map[string]string // file → content
+	controller := map[string]string{}
+	for _, h := range c.Group().Mounts() {
+		for _, name := range h.Controllers {
+			controller[name] = filepath.Join(h.MountPoint, h.Path)
+		}
+		if c.Group().Mode() == cgroup.V2 {
+			controller[""] = filepath.Join(h.MountPoint, h.Path)
+		}
+	}
+	if c.Group().Mode() == cgroup.V2 {
+		want = map[string]string{
+			controller[""] + "/memory.max": "67108864", controller[""] + "/pids.max": "20", controller[""] + "/cpu.max": "50000 100000", controller[""] + "/cpuset.cpus": "0",
+		}
+	} else {
+		want = map[string]string{
+			controller["memory"] + "/memory.limit_in_bytes": "67108864", controller["pids"] + "/pids.max": "20",
+			controller["cpu"] + "/cpu.cfs_quota_us": "50000", controller["cpu"] + "/cpu.cfs_period_us": "100000",
+			controller["cpuset"] + "/cpuset.cpus": "0", controller["cpuset"] + "/cpuset.mems": "0",
+		}
+	}
+	for file, value := range want {
+		if data, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(data)) != value {
+			t.Errorf("%s: %q, %v; want %q", file, data, err, value)
+		}
+	}
+	pids, err := c.Group().Pids()
+	if err != nil || len(pids) != 1 || pids[0] != c.PID() {
+		t.Errorf("processes in the group: %v, %v; want %d", pids, err, c.PID())
+	}
+}
+
+// TestPidsLimit runs into the limit of processes.
+func TestPidsLimit(t *testing.T) {
+	b := shell(t, "i=0; while [ $i -lt 20 ]; do sleep 1000 & i=$((i+1)); done")
+	b.spec.Linux.Resources = &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: new(int64(5))}}
+	out, res := b.run()
+	if res.ExitCode == 0 || !strings.Contains(out, "can't fork") {
+		t.Errorf("exit code %d, output %q", res.ExitCode, out)
+	}
+}
+
+// TestOOM runs out of memory.
+func TestOOM(t *testing.T) {
+	b := newBundle(t, "/bin/awk", `BEGIN { s = "x"; for (;;) s = s s }`)
+	b.spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(16 << 20)), Swap: new(int64(16 << 20))}}
+	_, res := b.run()
+	if res.ExitCode != 137 || res.OOMKills == 0 || res.Stats == nil || res.Stats.Memory.Limit != 16<<20 {
+		t.Errorf("exit code %d, %d OOM kills, stats %+v", res.ExitCode, res.OOMKills, res.Stats)
+	}
+}
+
+// TestBadLimit asks for what the kernel refuses.
+func TestBadLimit(t *testing.T) {
+	b := newBundle(t, "/bin/true")
+	b.spec.Linux.Resources = &specs.LinuxResources{CPU: &specs.LinuxCPU{Cpus: "9999"}}
+	_, err := Create(b.opt)
+	var limit *cgroup.LimitError
+	if !errors.As(err, &limit) || limit.Field != "linux.resources.cpu.cpus" {
+		t.Errorf("error %v", err)
+	}
+	b.nothingLeft()
+}
+
+// TestCgroupsPath puts a container where linux.cgroupsPath says.
+func TestCgroupsPath(t *testing.T) {
+	b := shell(t, "cut -d: -f3 /proc/self/cgroup | sort -u")
+	parent := "/winbox-" + b.opt.ID
+	b.spec.Linux.CgroupsPath = parent + "/deep/" + b.opt.ID
+	out, _ := b.run()
+	if !strings.Contains(out, b.spec.Linux.CgroupsPath+"\n") {
+		t.Errorf("groups %q, want %s", out, b.spec.Linux.CgroupsPath)
+	}
+	// The groups above stay, as with runc: they are the engine's.
+	mode, err := cgroup.DetectMode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	group, err := cgroup.Load(cgroup.State{Mode: mode, Path: parent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := group.Delete(); err != nil {
+		t.Error(err)
+	}
+}

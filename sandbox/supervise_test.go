@@ -1,0 +1,182 @@
+package sandbox
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"winbox/oci"
+)
+
+// supervised is a bundle whose program runs under process 1 of winbox's own.
+func supervised(t *testing.T, script string) *bundle {
+	t.Helper()
+	b := shell(t, script)
+	b.opt.Windows = true
+	return b
+}
+
+// TestSupervisedExit checks the exit codes that process 1 passes on.
+func TestSupervisedExit(t *testing.T) {
+	tests := []struct {
+		name, script string
+		want         int
+	}{
+		{"zero", "exit 0", 0},
+		{"seven", "exit 7", 7},
+		{"largest", "exit 255", 255},
+		{"killed", "kill -9 $$", 137},
+		{"terminated", "kill $$", 143},
+		{"orphans left", "sleep 1000 & sleep 1000 & exit 3", 3},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			b := supervised(t, test.script)
+			b.opt.StopGrace = time.Minute
+			_, res := b.run()
+			if res.ExitCode != test.want {
+				t.Errorf("exit code %d, want %d", res.ExitCode, test.want)
+			}
+			if code, exited := res.WindowsExitCode, res.WindowsExited; test.want < 128 && (!exited || int(code) != test.want) {
+				t.Errorf("exit code of 32 bits: %d, %v", code, exited)
+			}
+		})
+	}
+}
+
+// TestSupervisedErrors checks that failures to execute are reported by name.
+func TestSupervisedErrors(t *testing.T) {
+	b := supervised(t, "")
+	b.file("garbage", "\x00garbage", 0o755)
+	b.spec.Process.Args = []string{"/garbage"}
+	b.opt.Start = true
+	b.refused(`exec: "/garbage": exec format error`)
+}
+
+// TestSupervisedReaping checks that process 1 is winbox's own, that the program
+// is its child, and that orphans do not stay behind as zombies.
+func TestSupervisedReaping(t *testing.T) {
+	b := supervised(t, `echo $PPID $(readlink /proc/1/exe)
+		for i in 1 2 3 4 5 6 7 8; do sh -c 'true & true & true &'; done
+		i=0; while [ $i -lt 3000 ]; do
+			set -- /proc/[0-9]*; [ $# = 2 ] && break
+			i=$((i+1)); sleep 0.01
+		done
+		grep -h ^State /proc/[0-9]*/status | grep -c zombie`)
+	b.opt.StopGrace = time.Minute
+	out, _ := b.run()
+	if lines := strings.Split(out, "\n"); !strings.HasPrefix(out, "1 ") || len(lines) < 2 || lines[1] != "0" {
+		t.Errorf("output %q", out)
+	}
+}
+
+// TestSupervisedSignals checks that signals for the container reach its program.
+func TestSupervisedSignals(t *testing.T) {
+	for name, sig := range map[string]unix.Signal{"TERM": unix.SIGTERM, "INT": unix.SIGINT, "HUP": unix.SIGHUP, "USR1": unix.SIGUSR1, "USR2": unix.SIGUSR2} {
+		t.Run(name, func(t *testing.T) {
+			b := supervised(t, "trap 'exit 42' "+name+"; echo ready; while :; do sleep 0.01; done")
+			c := b.begin()
+			b.awaitOutput("ready")
+			if err := c.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+			if status, err := c.Wait(); err != nil || exitCode(status) != 42 {
+				t.Errorf("exit code %d, %v", exitCode(status), err)
+			}
+		})
+	}
+	t.Run("before the start", func(t *testing.T) {
+		b := supervised(t, "exit 0")
+		c := b.create()
+		if err := c.Signal(unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if status, err := c.Wait(); err != nil || exitCode(status) != 137 {
+			t.Errorf("exit code %d, %v", exitCode(status), err)
+		}
+	})
+}
+
+// TestSupervisedGrace checks what becomes of processes that outlive the program.
+func TestSupervisedGrace(t *testing.T) {
+	const waiting = "while [ ! -e /data/trapped ]; do sleep 0.01; done; "
+	tests := []struct {
+		name, script string
+		grace        time.Duration
+		saved        bool
+	}{
+		{"they get time to save", "(trap 'sleep 0.2; echo saved >/data/saved; exit' TERM; touch /data/trapped; while :; do sleep 0.01; done) & " + waiting + "exit 5", time.Minute, true},
+		{"but not for ever", "(trap '' TERM; touch /data/trapped; sleep 1000; echo saved >/data/saved) & " + waiting + "exit 5", 50 * time.Millisecond, false},
+		{"nor without grace", "(trap 'echo saved >/data/saved' TERM; touch /data/trapped; while :; do sleep 0.01; done) & " + waiting + "exit 5", 0, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			b := supervised(t, test.script)
+			b.opt.StopGrace = test.grace
+			_, res := b.run()
+			if res.ExitCode != 5 {
+				t.Errorf("exit code %d, want 5", res.ExitCode)
+			}
+			if _, err := os.Stat(b.path("data/saved")); (err == nil) != test.saved {
+				t.Errorf("saved is %v, want %v", err == nil, test.saved)
+			}
+		})
+	}
+}
+
+// TestSupervisedStreams checks that the standard streams end with the program,
+// although the container still lives because of another process.
+func TestSupervisedStreams(t *testing.T) {
+	b := supervised(t, "(trap '' TERM; echo >/data/trapped; exec sleep 1000) </dev/null >/dev/null 2>&1 & while [ ! -e /data/trapped ]; do sleep 0.01; done; echo last")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	b.opt.Stdio[1] = w
+	b.opt.StopGrace = time.Hour
+	c := b.begin()
+	w.Close()
+	if err := r.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := io.ReadAll(r); err != nil || string(out) != "last\n" {
+		t.Errorf("output %q, %v", out, err)
+	}
+	if got := c.Status(); got != oci.Running {
+		t.Errorf("status %s, want running", got)
+	}
+	if err := c.Signal(unix.SIGKILL); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSupervisedDescriptors checks what is open in the program and in process 1.
+func TestSupervisedDescriptors(t *testing.T) {
+	b := supervised(t, "i=0; while [ $i -lt 100 ]; do [ -e /proc/$$/fd/$i ] && echo $i; i=$((i+1)); done; echo ready; sleep 1000")
+	c := b.begin()
+	b.awaitOutput("ready")
+	if out := contents(t, b.out); out != "0\n1\n2\nready\n" {
+		t.Errorf("open in the program: %q", out)
+	}
+	out, err := b.out.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", c.PID()))
+	for _, link := range links {
+		if info, err := os.Stat(link); err == nil && (info.IsDir() || os.SameFile(info, out)) {
+			target, _ := os.Readlink(link)
+			t.Errorf("open in process 1: %s", target)
+		}
+	}
+	if err := c.Signal(unix.SIGKILL); err != nil {
+		t.Error(err)
+	}
+}
