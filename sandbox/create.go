@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -17,7 +16,6 @@ import (
 	"winbox/oci"
 	"winbox/sandbox/cgroup"
 	"winbox/sandbox/program"
-	"winbox/seccomp"
 )
 
 // Options say how a container is made. The zero value of a field is the default.
@@ -60,143 +58,8 @@ type Options struct {
 const (
 	fdControl = iota
 	fdProgram
-	fdStatus
-	fdListen
+	fdExtra // what else there is, from here on: listening socket, exit record
 )
-
-// Compile makes the program of a container without making the container.
-func Compile(opt Options) (*program.Program, error) {
-	p, _, err := compile(&opt)
-	return p, err
-}
-
-// compile also gives the container's control group, which does not exist yet.
-func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
-	spec := opt.Bundle.Spec
-	if err := checkHooks(spec.Hooks); err != nil {
-		return nil, nil, err
-	}
-	host, err := hostFacts()
-	if err != nil {
-		return nil, nil, err
-	}
-	first := 3 + opt.Preserve
-	po := program.Options{
-		ID: opt.ID, Bundle: opt.Bundle.Dir, Control: first + fdControl, Listen: first + fdListen, Preserve: opt.Preserve,
-		Supervise: opt.Windows, NoRandomize: opt.Windows, StopGrace: int(opt.StopGrace.Milliseconds()), NoPivot: opt.NoPivot, NoNewKeyring: opt.NoNewKeyring,
-		ChownStdio: pipes(opt), Host: host,
-	}
-	if opt.Start {
-		po.Listen = -1
-	}
-	if h := spec.Hooks; h != nil {
-		//lint:ignore SA1019 engines still send it
-		po.Hooks = len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0
-		po.StartHooks = len(h.StartContainer) > 0
-	}
-	if opt.Windows {
-		po.Status = first + fdStatus
-		filter, err := seccomp.Compile(exitProfile)
-		if err != nil {
-			return nil, nil, err
-		}
-		po.ExitFilter, po.ExitFilterFlags = filter.Bytes(), uint64(filter.Flags)
-	}
-	group, err := findGroup(opt)
-	if err != nil {
-		return nil, nil, err
-	}
-	if group != nil {
-		po.Host.Cgroups = cgroupMounts(group)
-	}
-	if spec.Linux != nil && spec.Linux.Seccomp != nil {
-		filter, err := seccomp.Compile(spec.Linux.Seccomp)
-		if err != nil {
-			return nil, nil, err
-		}
-		if filter.Notify {
-			return nil, nil, errors.New("linux.seccomp: SCMP_ACT_NOTIFY is not supported by this version of winbox")
-		}
-		po.Seccomp, po.SeccompFlags = filter.Bytes(), uint64(filter.Flags)
-	}
-	if spec.Linux != nil && (spec.Linux.RootfsPropagation == "shared" || spec.Linux.RootfsPropagation == "rshared") {
-		if po.Host.RootParent, err = mountPointOf(spec.Root.Path); err != nil {
-			return nil, nil, fmt.Errorf("root.path: %w", err)
-		}
-	}
-	p, err := program.Compile(spec, po)
-	return p, group, err
-}
-
-// exitProfile notifies the init ELF of exit_group(2), whose argument is the exit
-// code before the kernel cuts it to eight bits. There is no agent but the init
-// ELF: it gets the listener by loading the filter.
-var exitProfile = &specs.LinuxSeccomp{
-	DefaultAction: specs.ActAllow,
-	Architectures: []specs.Arch{specs.ArchX86_64, specs.ArchX86, specs.ArchX32},
-	ListenerPath:  "none",
-	Syscalls:      []specs.LinuxSyscall{{Names: []string{"exit_group"}, Action: specs.ActNotify}},
-}
-
-// findGroup finds the place of the container's control group, which is made
-// later; nil when winbox may do without.
-func findGroup(opt *Options) (*cgroup.Group, error) {
-	asked := ""
-	if opt.Bundle.Spec.Linux != nil {
-		asked = opt.Bundle.Spec.Linux.CgroupsPath
-	}
-	place, err := cgroup.Resolve(asked, opt.ID)
-	if err != nil {
-		return nil, err
-	}
-	mode, err := cgroup.DetectMode()
-	if err == nil {
-		var group *cgroup.Group
-		if group, err = cgroup.Load(cgroup.State{Mode: mode, Path: place}); err == nil {
-			return group, nil
-		}
-	}
-	if opt.Rootless {
-		return nil, nil
-	}
-	return nil, err
-}
-
-// cgroupMounts is what a mount of type cgroup shows of the group's hierarchies.
-func cgroupMounts(group *cgroup.Group) []program.CgroupMount {
-	var list []program.CgroupMount
-	for _, h := range group.Mounts() {
-		path := filepath.Join(h.MountPoint, h.Path)
-		switch {
-		case !h.Unified:
-			list = append(list, program.CgroupMount{Name: filepath.Base(h.MountPoint), Options: strings.Join(h.Controllers, ","), Path: path})
-		case group.Mode() == cgroup.V2:
-			list = append(list, program.CgroupMount{Path: path})
-		default:
-			list = append(list, program.CgroupMount{Name: filepath.Base(h.MountPoint), Path: path})
-		}
-	}
-	return list
-}
-
-// pipes lists the standard descriptors that are pipes or sockets: the only
-// kinds that may be given to the container's user without harm to others.
-func pipes(opt *Options) []int {
-	var list []int
-	if opt.Bundle.Spec.Process.User.UID == 0 || opt.Bundle.Spec.Process.Terminal {
-		return nil
-	}
-	for fd, f := range opt.stdio() {
-		var st unix.Stat_t
-		if unix.Fstat(int(f.Fd()), &st) != nil {
-			continue
-		}
-		if kind := st.Mode & unix.S_IFMT; kind == unix.S_IFIFO || kind == unix.S_IFSOCK {
-			list = append(list, fd)
-		}
-	}
-	return list
-}
 
 func (opt *Options) stdio() [3]*os.File {
 	files := [3]*os.File{os.Stdin, os.Stdout, os.Stderr}
@@ -378,12 +241,6 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 	if !ns.CloneByProgram() {
 		o.cloneFlags = ns.CloneFlags()
 	}
-	status, err := openExitRecord(n.dir)
-	if err != nil {
-		return err
-	}
-	defer status.Close()
-	o.extra = []*os.File{status}
 	if !n.opt.Start {
 		listen, err := listenForStart(n.dir)
 		if err != nil {
@@ -391,6 +248,14 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 		}
 		defer listen.Close()
 		o.extra = append(o.extra, listen)
+	}
+	if n.opt.Windows {
+		record, err := openExitRecord(n.dir)
+		if err != nil {
+			return err
+		}
+		defer record.Close()
+		o.extra = append(o.extra, record)
 	}
 	if n.init, err = startInit(o, encoded); err != nil {
 		return err

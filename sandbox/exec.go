@@ -21,9 +21,6 @@ import (
 // was when it was made.
 const configFile = "config.json"
 
-// Descriptors that the init ELF gets when it joins a container.
-const fdTarget = fdProgram + 1
-
 // ExecOptions say how another process is run in a container.
 type ExecOptions struct {
 	Process      *specs.Process
@@ -75,7 +72,7 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 		}
 		po.Seccomp, po.SeccompFlags = filter.Bytes(), uint64(filter.Flags)
 	}
-	target := program.Target{PidFD: first + fdTarget, Namespaces: c.rec.Namespaces}
+	target := program.Target{PidFD: first + fdExtra, Namespaces: c.rec.Namespaces}
 	p, err := program.CompileExec(&joined, target, po)
 	if err != nil {
 		return 0, err

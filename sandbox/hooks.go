@@ -82,7 +82,7 @@ func (c *Container) eachHook(kind string, status oci.Status, hooks []specs.Hook,
 
 // runHookInside runs one hook through the init ELF.
 func (c *Container) runHookInside(ctx context.Context, h *specs.Hook, state []byte, stderr io.Writer) error {
-	p, err := program.CompileHook(h, program.Target{PidFD: 3 + fdTarget, Namespaces: c.rec.Namespaces},
+	p, err := program.CompileHook(h, program.Target{PidFD: 3 + fdExtra, Namespaces: c.rec.Namespaces},
 		program.Options{ID: c.rec.ID, Control: 3 + fdControl})
 	if err != nil {
 		return err

@@ -126,32 +126,35 @@ func (p *profile) parseArchitectures(names []specs.Arch) error {
 	return nil
 }
 
+// flagTSYNC is in the specification, not in its Go package.
+const flagTSYNC specs.LinuxSeccompFlag = "SECCOMP_FILTER_FLAG_TSYNC"
+
+// flagBits are the flags of seccomp(2) that a profile may have.
+var flagBits = map[specs.LinuxSeccompFlag]uint{
+	flagTSYNC:                              unix.SECCOMP_FILTER_FLAG_TSYNC,
+	specs.LinuxSeccompFlagLog:              unix.SECCOMP_FILTER_FLAG_LOG,
+	specs.LinuxSeccompFlagSpecAllow:        unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+	specs.LinuxSeccompFlagWaitKillableRecv: unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+}
+
 // parseFlags translates the flags of seccomp(2).
 func (p *profile) parseFlags(names []specs.LinuxSeccompFlag) error {
-	const tsync specs.LinuxSeccompFlag = "SECCOMP_FILTER_FLAG_TSYNC" // in the specification, not in its Go package
 	if p.notify {
 		p.flags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
 	}
 	for i, name := range names {
-		switch name {
-		case tsync:
-			p.flags |= unix.SECCOMP_FILTER_FLAG_TSYNC
-			if p.notify {
-				// Both want seccomp's return value; this makes a failure to synchronise ESRCH.
-				p.flags |= unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH
-			}
-		case specs.LinuxSeccompFlagLog:
-			p.flags |= unix.SECCOMP_FILTER_FLAG_LOG
-		case specs.LinuxSeccompFlagSpecAllow:
-			p.flags |= unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
-		case specs.LinuxSeccompFlagWaitKillableRecv:
-			// It says how to wait for a listener's answer; the kernel refuses it when there is none.
-			if p.notify {
-				p.flags |= unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
-			}
-		default:
+		bit, known := flagBits[name]
+		switch {
+		case !known:
 			return fmt.Errorf("linux.seccomp.flags[%d]: unknown flag %q: use one of the SECCOMP_FILTER_FLAG_ constants of the runtime specification", i, name)
+		case name == specs.LinuxSeccompFlagWaitKillableRecv && !p.notify:
+			// It says how to wait for a listener's answer; the kernel refuses it when there is none.
+			continue
+		case name == flagTSYNC && p.notify:
+			// Both want seccomp's return value; this makes a failure to synchronise ESRCH.
+			bit |= unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH
 		}
+		p.flags |= bit
 	}
 	return nil
 }
@@ -268,25 +271,30 @@ func parseClauses(args []specs.LinuxSeccompArg, action uint32) ([]clause, error)
 	return clauses, nil
 }
 
-// parseCondition reduces the operators to three. As in libseccomp, the mask of masked-equal is applied
-// to both sides.
+// operators reduces the operators to three, which may be negated.
+var operators = map[specs.LinuxSeccompOperator]struct {
+	op      specs.LinuxSeccompOperator
+	negated bool
+}{
+	specs.OpEqualTo:      {specs.OpMaskedEqual, false},
+	specs.OpNotEqual:     {specs.OpMaskedEqual, true},
+	specs.OpMaskedEqual:  {specs.OpMaskedEqual, false},
+	specs.OpGreaterThan:  {specs.OpGreaterThan, false},
+	specs.OpGreaterEqual: {specs.OpGreaterEqual, false},
+	specs.OpLessEqual:    {specs.OpGreaterThan, true},
+	specs.OpLessThan:     {specs.OpGreaterEqual, true},
+}
+
+// parseCondition checks one condition. As in libseccomp, the mask of masked-equal is applied to both
+// sides.
 func parseCondition(arg specs.LinuxSeccompArg) (condition, error) {
-	c := condition{argument: arg.Index, mask: math.MaxUint64, value: arg.Value}
-	switch arg.Op {
-	case specs.OpEqualTo:
-		c.op = specs.OpMaskedEqual
-	case specs.OpNotEqual:
-		c.op, c.negated = specs.OpMaskedEqual, true
-	case specs.OpMaskedEqual:
-		c.op, c.mask, c.value = arg.Op, arg.Value, arg.ValueTwo
-	case specs.OpGreaterThan, specs.OpGreaterEqual:
-		c.op = arg.Op
-	case specs.OpLessEqual:
-		c.op, c.negated = specs.OpGreaterThan, true
-	case specs.OpLessThan:
-		c.op, c.negated = specs.OpGreaterEqual, true
-	default:
-		return c, fmt.Errorf("unknown operator %q: use one of the SCMP_CMP_ constants of the runtime specification", arg.Op)
+	reduced, known := operators[arg.Op]
+	if !known {
+		return condition{}, fmt.Errorf("unknown operator %q: use one of the SCMP_CMP_ constants of the runtime specification", arg.Op)
+	}
+	c := condition{argument: arg.Index, op: reduced.op, negated: reduced.negated, mask: math.MaxUint64, value: arg.Value}
+	if arg.Op == specs.OpMaskedEqual {
+		c.mask, c.value = arg.Value, arg.ValueTwo
 	}
 	return c, nil
 }

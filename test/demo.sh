@@ -40,6 +40,6 @@ cat <<EOF
    isolated: own process, mount, network, ipc, uts and cgroup namespaces; no network; no new privileges; a system
              call filter; read-only root; of the host, the program saw this folder (D:) and its own (E:, read-only)
    address:  image at $(field pack.json imageBase), as it asks; $(field pack.json held) regions of the address space as planned, randomisation off
-   set-up:   $("$winbox" launch --print-program "$archiver" | wc -l) system calls, printed by --print-program
+   set-up:   $("$winbox" launch --print-program "$archiver" | wc -l) steps, nearly all of them one system call (--print-program shows them)
 EOF
 [ "$(head -c 2 folder.7z)" = 7z ] || { echo "demo.sh: folder.7z is no archive" >&2; exit 1; }

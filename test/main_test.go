@@ -19,7 +19,7 @@ import (
 )
 
 // patience is how long anything may take before a test gives up. It is generous: it ends tests that hang.
-const patience = 2 * time.Minute
+const patience = time.Minute
 
 // stage says what a start of the test binary is for: see TestMain.
 const stage = "WINBOX_TEST_STAGE"

@@ -12,8 +12,8 @@ import (
 func TestSignals(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		name    string
-		flags   []string
+		name   string
+		flags  []string
 		signal os.Signal
 	}{
 		{"SIGINT", nil, os.Interrupt},

@@ -30,8 +30,11 @@ func (c *compiler) rootfs() error {
 			return fmt.Errorf("linux.rootfsPropagation: %q is not a propagation type", name)
 		}
 	}
-	top := c.register("top")
-	c.call("openat", "open the root of the host", cwdFD(), "/", openFlags(unix.O_PATH|unix.O_DIRECTORY), 0).into(top)
+	if prop.kind == unix.MS_UNBINDABLE {
+		// The root file system has to be bound first; it gets its propagation in enterRoot.
+		prop = propagation{unix.MS_SLAVE, true}
+	}
+	top := c.openTop()
 	c.setAttr(fdOperand(top), prop.recursive, attr{}, prop.kind, "keep mounts from spreading to the host")
 	c.closeFrom(top)
 	if prop.kind == unix.MS_SHARED && c.opt.Host.RootParent != "" {
@@ -46,6 +49,13 @@ func (c *compiler) rootfs() error {
 		named(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE, "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_RECURSIVE")).into(c.root)
 	c.call("move_mount", what, c.root, "", cwdFD(), rootfs, named(unix.MOVE_MOUNT_F_EMPTY_PATH, "MOVE_MOUNT_F_EMPTY_PATH"))
 	return nil
+}
+
+// openTop opens the root of the host.
+func (c *compiler) openTop() Register {
+	top := c.register("top")
+	c.call("openat", "open the root of the host", cwdFD(), "/", openFlags(unix.O_PATH|unix.O_DIRECTORY), 0).into(top)
+	return top
 }
 
 // protectedPaths hides and write-protects paths of the kernel's file systems,
@@ -114,13 +124,12 @@ func (c *compiler) enterRoot() error {
 		c.call("move_mount", "move the root file system to /", c.root, "", cwdFD(), "/", named(unix.MOVE_MOUNT_F_EMPTY_PATH, "MOVE_MOUNT_F_EMPTY_PATH"))
 		c.call("chroot", "make the root file system the root", ".")
 	default:
+		old := c.openTop()
 		c.call("pivot_root", "make the root file system the root", ".", ".")
-		// The old root lies on top of the new one now. It must not pass the
-		// unmounting on to the host.
-		old := c.register("old")
-		c.call("openat", "open the old root", cwdFD(), ".", openFlags(unix.O_PATH|unix.O_DIRECTORY), 0).into(old)
+		// The old root lies on top of the new one now, where only a descriptor
+		// from before leads. It must not pass the unmounting on to the host.
 		c.setAttr(fdOperand(old), true, attr{}, unix.MS_SLAVE, "keep the unmounting from spreading to the host")
-		c.closeFrom(old)
+		c.call("fchdir", "enter the old root", old)
 		c.call("umount2", "unmount the old root", ".", named(unix.MNT_DETACH, "MNT_DETACH"))
 	}
 	c.call("chdir", "leave no directory of the host open", "/")

@@ -1,0 +1,151 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"winbox/sandbox/cgroup"
+	"winbox/sandbox/program"
+	"winbox/seccomp"
+)
+
+// Compile makes the program of a container without making the container.
+func Compile(opt Options) (*program.Program, error) {
+	p, _, err := compile(&opt)
+	return p, err
+}
+
+// compile also gives the container's control group, which does not exist yet.
+func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
+	spec := opt.Bundle.Spec
+	if err := checkHooks(spec.Hooks); err != nil {
+		return nil, nil, err
+	}
+	host, err := hostFacts()
+	if err != nil {
+		return nil, nil, err
+	}
+	first := 3 + opt.Preserve
+	po := program.Options{
+		ID: opt.ID, Bundle: opt.Bundle.Dir, Control: first + fdControl, Listen: -1, Preserve: opt.Preserve,
+		Supervise: opt.Windows, NoRandomize: opt.Windows, StopGrace: int(opt.StopGrace.Milliseconds()), NoPivot: opt.NoPivot, NoNewKeyring: opt.NoNewKeyring,
+		ChownStdio: pipes(opt), Host: host,
+	}
+	next := first + fdExtra
+	if !opt.Start {
+		po.Listen = next
+		next++
+	}
+	if h := spec.Hooks; h != nil {
+		//lint:ignore SA1019 engines still send it
+		po.Hooks = len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0
+		po.StartHooks = len(h.StartContainer) > 0
+	}
+	if opt.Windows {
+		po.Status = next
+		filter, err := seccomp.Compile(exitProfile)
+		if err != nil {
+			return nil, nil, err
+		}
+		po.ExitFilter, po.ExitFilterFlags = filter.Bytes(), uint64(filter.Flags)
+	}
+	group, err := findGroup(opt)
+	if err != nil {
+		return nil, nil, err
+	}
+	if group != nil {
+		po.Host.Cgroups = cgroupMounts(group)
+	}
+	if spec.Linux != nil && spec.Linux.Seccomp != nil {
+		filter, err := seccomp.Compile(spec.Linux.Seccomp)
+		if err != nil {
+			return nil, nil, err
+		}
+		if filter.Notify {
+			return nil, nil, errors.New("linux.seccomp: SCMP_ACT_NOTIFY is not supported by this version of winbox")
+		}
+		po.Seccomp, po.SeccompFlags = filter.Bytes(), uint64(filter.Flags)
+	}
+	if spec.Linux != nil && (spec.Linux.RootfsPropagation == "shared" || spec.Linux.RootfsPropagation == "rshared") {
+		if po.Host.RootParent, err = mountPointOf(spec.Root.Path); err != nil {
+			return nil, nil, fmt.Errorf("root.path: %w", err)
+		}
+	}
+	p, err := program.Compile(spec, po)
+	return p, group, err
+}
+
+// exitProfile notifies the init ELF of exit_group(2), whose argument is the exit
+// code before the kernel cuts it to eight bits. There is no agent but the init
+// ELF: it gets the listener by loading the filter.
+var exitProfile = &specs.LinuxSeccomp{
+	DefaultAction: specs.ActAllow,
+	Architectures: []specs.Arch{specs.ArchX86_64, specs.ArchX86, specs.ArchX32},
+	ListenerPath:  "none",
+	Syscalls:      []specs.LinuxSyscall{{Names: []string{"exit_group"}, Action: specs.ActNotify}},
+}
+
+// findGroup finds the place of the container's control group, which is made
+// later; nil when winbox may do without.
+func findGroup(opt *Options) (*cgroup.Group, error) {
+	asked := ""
+	if opt.Bundle.Spec.Linux != nil {
+		asked = opt.Bundle.Spec.Linux.CgroupsPath
+	}
+	place, err := cgroup.Resolve(asked, opt.ID)
+	if err != nil {
+		return nil, err
+	}
+	mode, err := cgroup.DetectMode()
+	if err == nil {
+		var group *cgroup.Group
+		if group, err = cgroup.Load(cgroup.State{Mode: mode, Path: place}); err == nil {
+			return group, nil
+		}
+	}
+	if opt.Rootless {
+		return nil, nil
+	}
+	return nil, err
+}
+
+// cgroupMounts is what a mount of type cgroup shows of the group's hierarchies.
+func cgroupMounts(group *cgroup.Group) []program.CgroupMount {
+	var list []program.CgroupMount
+	for _, h := range group.Mounts() {
+		path := filepath.Join(h.MountPoint, h.Path)
+		switch {
+		case !h.Unified:
+			list = append(list, program.CgroupMount{Name: filepath.Base(h.MountPoint), Options: strings.Join(h.Controllers, ","), Path: path})
+		case group.Mode() == cgroup.V2:
+			list = append(list, program.CgroupMount{Path: path})
+		default:
+			list = append(list, program.CgroupMount{Name: filepath.Base(h.MountPoint), Path: path})
+		}
+	}
+	return list
+}
+
+// pipes lists the standard descriptors that are pipes or sockets: the only
+// kinds that may be given to the container's user without harm to others.
+func pipes(opt *Options) []int {
+	var list []int
+	if opt.Bundle.Spec.Process.User.UID == 0 || opt.Bundle.Spec.Process.Terminal {
+		return nil
+	}
+	for fd, f := range opt.stdio() {
+		var st unix.Stat_t
+		if unix.Fstat(int(f.Fd()), &st) != nil {
+			continue
+		}
+		if kind := st.Mode & unix.S_IFMT; kind == unix.S_IFIFO || kind == unix.S_IFSOCK {
+			list = append(list, fd)
+		}
+	}
+	return list
+}

@@ -1,0 +1,45 @@
+package program
+
+import (
+	"slices"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// superblockOptions go to the file system, and the kernel itself understands
+// them for every type (fs/fs_context.c, vfs_parse_sb_flag).
+var superblockOptions = []string{"async", "dirsync", "lazytime", "nolazytime", "sync"}
+
+// singleOptions are the options of the runtime spec that are in no table.
+var singleOptions = []string{"bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"}
+
+// MountOptions lists the mount options that [Compile] takes, sorted; those of
+// single file systems, such as size= of tmpfs, are not among them.
+func MountOptions() []string {
+	names := slices.Concat(superblockOptions, singleOptions, ignoredOptions)
+	for name := range attrOptions {
+		names = append(names, name, "r"+name)
+	}
+	for name := range propagationOptions {
+		names = append(names, name)
+	}
+	names = slices.DeleteFunc(names, func(name string) bool {
+		_, err := parseMountOptions(&specs.Mount{Options: []string{name}})
+		return err != nil
+	})
+	slices.Sort(names)
+	return names
+}
+
+// NamespaceTypes lists the types of namespaces that [Compile] takes, sorted.
+func NamespaceTypes() []string {
+	var names []string
+	for _, known := range namespaceFlags {
+		names = append(names, string(known.kind))
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Capabilities lists the capabilities that winbox knows, in the order of their numbers.
+func Capabilities() []string { return slices.Clone(capabilityNames) }

@@ -1,0 +1,45 @@
+package program
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// TestMountOptions checks the list against what the parser says of each name:
+// none may end up as an option of the file system but those of the superblock.
+func TestMountOptions(t *testing.T) {
+	list := MountOptions()
+	for _, want := range []string{"bind", "rbind", "remount", "ro", "rro", "rnosuid", "rprivate", "nosymfollow", "sync"} {
+		if !slices.Contains(list, want) {
+			t.Errorf("%s is missing", want)
+		}
+	}
+	if !slices.IsSorted(list) || len(slices.Compact(slices.Clone(list))) != len(list) {
+		t.Errorf("not sorted, or with duplicates: %v", list)
+	}
+	for _, name := range list {
+		o, err := parseMountOptions(&specs.Mount{Options: []string{name}})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if passed := slices.Contains(o.data, name); passed != slices.Contains(superblockOptions, name) {
+			t.Errorf("%s: passed to the file system: %v", name, passed)
+		}
+	}
+	for _, name := range unsupportedOptions {
+		if slices.Contains(list, name) {
+			t.Errorf("%s is listed and not supported", name)
+		}
+	}
+}
+
+func TestNamespaceTypes(t *testing.T) {
+	for _, name := range NamespaceTypes() {
+		spec := &specs.Spec{Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: specs.LinuxNamespaceType(name)}}}}
+		if ns, err := ParseNamespaces(spec); err != nil || ns.New == 0 {
+			t.Errorf("%s: flags %#x, error %v", name, ns.New, err)
+		}
+	}
+}
