@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -65,9 +64,6 @@ func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
 		filter, err := seccomp.Compile(spec.Linux.Seccomp)
 		if err != nil {
 			return nil, nil, err
-		}
-		if filter.Notify {
-			return nil, nil, errors.New("linux.seccomp: SCMP_ACT_NOTIFY is not supported by this version of winbox")
 		}
 		po.Seccomp, po.SeccompFlags = filter.Bytes(), uint64(filter.Flags)
 	}

@@ -52,6 +52,9 @@ type Options struct {
 	// Scratch are directories to be removed with the container.
 	Scratch []string
 	Log     *slog.Logger
+
+	// listener takes the listener of a seccomp filter that notifies.
+	listener func(file *os.File, pid int) error
 }
 
 // Numbers of the descriptors that the init ELF gets behind those of the program.
@@ -262,7 +265,7 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 	}
 	defer n.init.close()
 	if ns.CloneByProgram() {
-		if err := n.init.awaitClone(p); err != nil {
+		if err := n.init.awaitClone(p, n.opt.Log); err != nil {
 			return err
 		}
 	}
@@ -281,6 +284,7 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 	if err := n.init.proceed(p); err != nil {
 		return err
 	}
+	n.opt.listener = func(file *os.File, pid int) error { return n.sendListener(file, spec.Linux.Seccomp, pid) }
 	return n.init.awaitCreated(p, n.opt, n.hookPoints(spec.Hooks))
 }
 

@@ -85,6 +85,7 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 		return 0, err
 	}
 	defer init.close()
+	create.listener = func(file *os.File, pid int) error { return c.sendListener(file, joined.Linux.Seccomp, pid) }
 	if err := init.awaitCreated(p, &create, nil); err != nil {
 		init.kill()
 		return 0, err

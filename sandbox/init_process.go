@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -205,20 +206,32 @@ func (m *message) closeFiles() {
 // awaitClone waits for the process that the program clones into the new
 // namespaces. It becomes a child of this one (CLONE_PARENT), and the one that
 // cloned it ends.
-func (i *initProcess) awaitClone(p *program.Program) error {
-	m, err := receive(i.control)
-	switch {
-	case err != nil:
-		return i.reason(p, err)
-	case m.kind == program.ReportError:
-		return p.Failure(int(m.index), unix.Errno(m.value))
-	case m.kind != program.ReportPID:
-		return fmt.Errorf("container init: report %d where a process id was expected", m.kind)
+func (i *initProcess) awaitClone(p *program.Program, log *slog.Logger) error {
+	for {
+		m, err := receive(i.control)
+		switch {
+		case err != nil:
+			return i.reason(p, err)
+		case m.kind == program.ReportError:
+			return p.Failure(int(m.index), unix.Errno(m.value))
+		case m.kind == program.ReportWarning:
+			warn(p, m, log)
+		case m.kind == program.ReportPID:
+			first := i.pid
+			i.pid = int(m.value)
+			_, err = wait(first)
+			return err
+		default:
+			return fmt.Errorf("container init: report %d where a process id was expected", m.kind)
+		}
 	}
-	first := i.pid
-	i.pid = int(m.value)
-	_, err = wait(first)
-	return err
+}
+
+// warn logs a step that was left out.
+func warn(p *program.Program, m message, log *slog.Logger) {
+	if int(m.index) < len(p.Instructions) {
+		log.Warn(p.Instructions[m.index].Note + ": not permitted")
+	}
 }
 
 // proceed lets the program go on after its control groups and id mappings are set.
@@ -244,9 +257,7 @@ func (i *initProcess) awaitCreated(p *program.Program, opt *Options, hooks map[i
 		case m.kind == program.ReportError:
 			return p.Failure(int(m.index), unix.Errno(m.value))
 		case m.kind == program.ReportWarning:
-			if int(m.index) < len(p.Instructions) {
-				opt.Log.Warn(p.Instructions[m.index].Note + ": not permitted")
-			}
+			warn(p, m, opt.Log)
 		case m.kind == program.ReportConsole && len(m.files) == 1:
 			if opt.Console == nil {
 				m.closeFiles()
@@ -254,6 +265,12 @@ func (i *initProcess) awaitCreated(p *program.Program, opt *Options, hooks map[i
 			}
 			if err := opt.Console(m.files[0]); err != nil {
 				return fmt.Errorf("hand the terminal over: %w", err)
+			}
+		case m.kind == program.ReportListener && len(m.files) == 1 && opt.listener != nil:
+			err := opt.listener(m.files[0], i.pid)
+			m.closeFiles()
+			if err != nil {
+				return err
 			}
 		case m.kind == program.ReportCopyUp && len(m.files) == 2:
 			err := copyUp(m.files[0], m.files[1])

@@ -13,6 +13,7 @@ import (
 
 	"winbox/oci"
 	"winbox/sandbox/cgroup"
+	"winbox/sandbox/program"
 )
 
 // Start lets the program of a created container run.
@@ -69,17 +70,35 @@ func (c *Container) release() error {
 		return err
 	}
 	defer conn.Close()
-	m, err := receive(conn)
-	if err == nil {
-		if i := int(m.index) - c.rec.StartIndex; i >= 0 && i < len(c.rec.StartSteps) {
-			return fmt.Errorf("%s: %w", c.rec.StartSteps[i], unix.Errno(m.value))
+	for {
+		m, err := receive(conn)
+		switch {
+		case errors.Is(err, io.EOF):
+			return os.Remove(filepath.Join(c.dir, startSocket))
+		case err != nil:
+			return fmt.Errorf("start the program: %w", err)
+		case m.kind == program.ReportListener && len(m.files) == 1:
+			err := c.passListener(m.files[0])
+			m.closeFiles()
+			if err != nil {
+				return errors.Join(err, c.end())
+			}
+		default:
+			if i := int(m.index) - c.rec.StartIndex; i >= 0 && i < len(c.rec.StartSteps) {
+				return fmt.Errorf("%s: %w", c.rec.StartSteps[i], unix.Errno(m.value))
+			}
+			return fmt.Errorf("start the program: %w", unix.Errno(m.value))
 		}
-		return fmt.Errorf("start the program: %w", unix.Errno(m.value))
 	}
-	if !errors.Is(err, io.EOF) {
-		return fmt.Errorf("start the program: %w", err)
+}
+
+// passListener hands over the listener of a filter that is loaded at start.
+func (c *Container) passListener(listener *os.File) error {
+	spec, err := c.Spec()
+	if err != nil {
+		return err
 	}
-	return os.Remove(filepath.Join(c.dir, startSocket))
+	return c.sendListener(listener, spec.Linux.Seccomp, c.rec.PID)
 }
 
 // lockAndRead locks the container and reads its state anew.

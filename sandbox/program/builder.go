@@ -17,6 +17,7 @@ type builder struct {
 	labels  []int             // label → index of an instruction, -1 until placed
 	okJumps map[int]label
 	onErrs  map[int]label
+	err     error // the first string that cannot be given to the kernel
 }
 
 // label is a place in the list that instructions before it jump to.
@@ -111,6 +112,9 @@ func (b *builder) operands(args []any) []Operand {
 
 // str puts a zero-terminated string into the data, once.
 func (b *builder) str(s string) Operand {
+	if strings.ContainsRune(s, 0) && b.err == nil {
+		b.err = fmt.Errorf("%q contains a zero byte", s)
+	}
 	off, ok := b.strings[s]
 	if !ok {
 		off = uint64(len(b.p.Data))
@@ -184,7 +188,10 @@ func (b *builder) report(kind, index int, note string) step {
 }
 
 // finish resolves the labels.
-func (b *builder) finish() *Program {
+func (b *builder) finish() (*Program, error) {
+	if b.err != nil {
+		return nil, b.err
+	}
 	for i := range b.p.Instructions {
 		in := &b.p.Instructions[i]
 		in.OnOK, in.OnErr = i+1, i+1
@@ -195,7 +202,7 @@ func (b *builder) finish() *Program {
 			in.OnErr = b.target(l)
 		}
 	}
-	return &b.p
+	return &b.p, nil
 }
 
 func (b *builder) target(l label) int {

@@ -165,11 +165,17 @@ type compiler struct {
 	opt  Options
 	ns   Namespaces
 	root Register // the root file system's mount
+	// channel is the socket to whoever waits for the program to get on.
+	channel Operand
 	// joins tells that the program joins a container that exists.
 	joins bool
 	// devnull and empty are made when the first masked path needs them: the
 	// host's /dev/null, and an empty read-only tmpfs.
 	devnull, empty Register
+}
+
+func newCompiler(spec *specs.Spec, opt Options, ns Namespaces) *compiler {
+	return &compiler{builder: newBuilder(opt.Control), spec: spec, opt: opt, ns: ns, channel: Operand{Value: uint64(opt.Control)}}
 }
 
 // Compile makes the program that builds the container of spec and executes its
@@ -189,14 +195,18 @@ func Compile(spec *specs.Spec, opt Options) (*Program, error) {
 	if spec.Linux == nil {
 		return nil, errors.New("linux: the section is missing")
 	}
-	c := &compiler{builder: newBuilder(opt.Control), spec: spec, opt: opt, ns: ns}
+	if opt.Supervise && ns.New&unix.CLONE_NEWPID == 0 {
+		// Its processes could not be told from others, who would be stopped with them.
+		return nil, errors.New("linux.namespaces: a Windows container needs a pid namespace of its own")
+	}
+	c := newCompiler(spec, opt, ns)
 	for _, phase := range []func() error{
 		c.refuse,
+		c.oomScore, // in a user namespace the file would not be the process's own any more
 		c.namespaces,
 		c.network,
 		c.names,
 		c.sysctls,
-		c.oomScore,
 		c.rootfs,
 		c.mounts,
 		c.devices,
@@ -215,7 +225,7 @@ func Compile(spec *specs.Spec, opt Options) (*Program, error) {
 			return nil, err
 		}
 	}
-	return c.finish(), nil
+	return c.finish()
 }
 
 // refuse names what the spec asks for and winbox does not do yet, rather than
@@ -263,7 +273,7 @@ func (c *compiler) namespaces() error {
 	}
 	c.session()
 	c.await("wait for control groups and id mappings")
-	if c.ns.New&unix.CLONE_NEWUSER != 0 {
+	if c.ns.Has(unix.CLONE_NEWUSER) {
 		c.becomeMappedRoot()
 	}
 	c.keyring()
@@ -368,23 +378,12 @@ func (c *compiler) clone(flags int) {
 		named(uint64(flags|unix.CLONE_PARENT|int(unix.SIGCHLD)), text+"CLONE_PARENT|SIGCHLD"))
 }
 
-// becomeMappedRoot takes user and group 0 of the new user namespace where they
-// are mapped: files are to be made by ids that exist there.
+// becomeMappedRoot takes user and group 0 of the user namespace where they are
+// mapped: files are to be made by ids that exist there. What a joined
+// namespace maps, only the kernel knows (EINVAL: not this).
 func (c *compiler) becomeMappedRoot() {
-	has := func(maps []specs.LinuxIDMapping) bool {
-		for _, m := range maps {
-			if m.ContainerID == 0 && m.Size > 0 {
-				return true
-			}
-		}
-		return false
-	}
-	if has(c.spec.Linux.GIDMappings) {
-		c.call("setresgid", "become group 0 of the user namespace", 0, 0, 0)
-	}
-	if has(c.spec.Linux.UIDMappings) {
-		c.call("setresuid", "become user 0 of the user namespace", 0, 0, 0)
-	}
+	c.call("setresgid", "become group 0 of the user namespace", 0, 0, 0).tolerate(unix.EINVAL)
+	c.call("setresuid", "become user 0 of the user namespace", 0, 0, 0).tolerate(unix.EINVAL)
 }
 
 // network brings the loopback interface of a new network namespace up

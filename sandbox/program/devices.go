@@ -129,9 +129,10 @@ func (c *compiler) deviceNode(d *specs.LinuxDevice, dir Register) {
 	node := mode(deviceTypes[d.Type] | perm)
 	made := c.label()
 	c.call("mknodat", what, dir, name, node, dev).tolerate(unix.EEXIST).ok(made)
-	// What the image has under this name may be anything.
-	c.call("unlinkat", "remove the image's "+d.Path, dir, name, 0)
-	c.call("mknodat", what, dir, name, node, dev)
+	// What the image has under this name may be anything. Another container
+	// with the same root file system may be doing the same.
+	c.call("unlinkat", "remove the image's "+d.Path, dir, name, 0).tolerate(unix.ENOENT)
+	c.call("mknodat", what, dir, name, node, dev).tolerate(unix.EEXIST)
 	c.place(made)
 	uid, gid := 0, 0
 	if d.UID != nil {

@@ -16,7 +16,9 @@ type flagName struct {
 var openFlagNames = []flagName{
 	{unix.O_WRONLY, "O_WRONLY"},
 	{unix.O_RDWR, "O_RDWR"},
+	{unix.O_CREAT, "O_CREAT"},
 	{unix.O_NOCTTY, "O_NOCTTY"},
+	{unix.O_NONBLOCK, "O_NONBLOCK"},
 	{unix.O_DIRECTORY, "O_DIRECTORY"},
 	{unix.O_PATH, "O_PATH"},
 	{unix.O_CLOEXEC, "O_CLOEXEC"},

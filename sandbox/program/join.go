@@ -45,7 +45,7 @@ func CompileExec(spec *specs.Spec, target Target, opt Options) (*Program, error)
 			return nil, err
 		}
 	}
-	return c.finish(), nil
+	return c.finish()
 }
 
 // CompileHook makes the program that runs a hook of the runtime spec in the
@@ -61,11 +61,13 @@ func CompileHook(hook *specs.Hook, target Target, opt Options) (*Program, error)
 	}
 	c.call("close_range", "let the hook inherit nothing else", 3, named(0xffffffff, "~0"), named(unix.CLOSE_RANGE_CLOEXEC, "CLOSE_RANGE_CLOEXEC"))
 	c.call("execve", "hook "+hook.Path, hook.Path, c.vector(args), c.vector(hook.Env))
-	return c.finish(), nil
+	return c.finish()
 }
 
 func newJoin(spec *specs.Spec, target Target, opt Options) *compiler {
-	return &compiler{builder: newBuilder(opt.Control), spec: spec, opt: opt, ns: Namespaces{New: target.Namespaces}, joins: true}
+	c := newCompiler(spec, opt, Namespaces{New: target.Namespaces})
+	c.joins = true
+	return c
 }
 
 // join enters the namespaces of a container, all in one call (setns(2) with a

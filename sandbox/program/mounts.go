@@ -177,7 +177,11 @@ func (c *compiler) propagate(fd Register, dest string, o mountOptions) {
 // fsmount(2)).
 func (c *compiler) filesystem(m *specs.Mount, dest string, o mountOptions) {
 	what := fmt.Sprintf("mount %s on %s", m.Type, dest)
-	target := c.makeDir(dest, "mount "+m.Type+" on it")
+	by := inRoot
+	if m.Type == "proc" || m.Type == "sysfs" {
+		by = noLinks // masked and read-only paths are below them
+	}
+	target := c.makeDirBy(by, dest, "mount "+m.Type+" on it")
 	keepMode := m.Type == "tmpfs" && !slices.ContainsFunc(o.data, func(s string) bool { return strings.HasPrefix(s, "mode=") })
 	var perm Register
 	if keepMode {
@@ -187,9 +191,9 @@ func (c *compiler) filesystem(m *specs.Mount, dest string, o mountOptions) {
 	if source == "" {
 		source = m.Type
 	}
-	// What is to be copied up can only be copied into a tmpfs that is writable.
+	// Mode and content can only be given to a tmpfs that is writable.
 	a := o.one
-	if o.copyUp {
+	if keepMode || o.copyUp {
 		a.set &^= unix.MOUNT_ATTR_RDONLY
 	}
 	mnt := c.newFilesystem(m.Type, source, o.data, a, what)
@@ -199,9 +203,9 @@ func (c *compiler) filesystem(m *specs.Mount, dest string, o mountOptions) {
 	if o.copyUp {
 		c.sendFiles(ReportCopyUp, "have the content of "+dest+" copied into the tmpfs", target, mnt)
 		c.await("wait until it is copied")
-		if a != o.one {
-			c.setAttr(fdOperand(mnt), false, attr{set: unix.MOUNT_ATTR_RDONLY}, 0, "make "+dest+" read-only")
-		}
+	}
+	if a != o.one {
+		c.setAttr(fdOperand(mnt), false, attr{set: unix.MOUNT_ATTR_RDONLY}, 0, "make "+dest+" read-only")
 	}
 	c.attach(mnt, target, what)
 	if !o.tree.empty() {

@@ -7,19 +7,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// resolve is how every path of the container is looked up: below the root
-// whatever its links say, and through no link that the kernel makes up, such
-// as /proc/self/fd/3 (openat2(2)).
-const (
-	resolve     = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
-	resolveText = "RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS"
-	openHowSize = 24 // sizeof(struct open_how)
+// lookup says which links may be followed (openat2(2), struct open_how).
+type lookup struct {
+	resolve uint64
+	text    string
+}
+
+var (
+	// inRoot is how every path of the container is looked up: below the root
+	// whatever its links say, and through no link that the kernel makes up,
+	// such as /proc/self/fd/3.
+	inRoot = lookup{unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS, "RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS"}
+	// noLinks is for file systems that are looked for again by their path: a
+	// link could be changed in between by another container that shares it.
+	noLinks = lookup{unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS, "RESOLVE_IN_ROOT|RESOLVE_NO_SYMLINKS"}
 )
 
 // openInRoot opens a path of the container.
-func (c *compiler) openInRoot(p, note string, flags int) step {
+func (c *compiler) openInRoot(p, note string, flags int) step { return c.openBy(inRoot, p, note, flags) }
+
+func (c *compiler) openBy(by lookup, p, note string, flags int) step {
+	const openHowSize = 24 // sizeof(struct open_how)
 	value := uint64(flags | unix.O_CLOEXEC)
-	how := c.record("{"+openFlagText(value)+", "+resolveText+"}", value, uint64(0), uint64(resolve))
+	perm, text := uint64(0), openFlagText(value)
+	if flags&unix.O_CREAT != 0 {
+		perm = 0o644
+		text += ", 0644"
+	}
+	how := c.record("{"+text+", "+by.text+"}", value, perm, by.resolve)
 	return c.call("openat2", note, c.root, c.str(relative(p)), how, openHowSize)
 }
 
@@ -37,39 +52,57 @@ func relative(p string) string {
 //
 // Each level is opened anew from the root, since a level may be a symbolic
 // link, which only the look-up from the root confines.
-func (c *compiler) makeDir(p, note string) Register {
+func (c *compiler) makeDir(p, note string) Register { return c.makeDirBy(inRoot, p, note) }
+
+func (c *compiler) makeDirBy(by lookup, p, note string) Register {
+	const flags = unix.O_PATH | unix.O_DIRECTORY
 	dir := c.register("dir")
 	done := c.label()
-	c.openInRoot(p, "find "+p+" to "+note, unix.O_PATH|unix.O_DIRECTORY).into(dir).tolerate(unix.ENOENT).ok(done)
+	c.openBy(by, p, "find "+p+" to "+note, flags).into(dir).tolerate(unix.ENOENT).ok(done)
 	parent := c.root
 	rel := relative(p)
-	for i := 0; i <= len(rel); i++ {
-		if i < len(rel) && rel[i] != '/' {
+	for i := range len(rel) {
+		if rel[i] != '/' {
 			continue
 		}
-		level := rel[:i]
+		level := c.register("level")
 		next := c.label()
-		if i < len(rel) {
-			c.openInRoot(level, "find /"+level, unix.O_PATH|unix.O_DIRECTORY).into(dir).tolerate(unix.ENOENT).ok(next)
-		}
-		c.call("mkdirat", "make /"+level, parent, path.Base(level), mode(0o755)).tolerate(unix.EEXIST)
-		c.openInRoot(level, "open /"+level, unix.O_PATH|unix.O_DIRECTORY).into(dir)
+		c.openBy(by, rel[:i], "find /"+rel[:i], flags).into(level).tolerate(unix.ENOENT).ok(next)
+		c.makeLevel(parent, rel[:i])
+		c.openBy(by, rel[:i], "open /"+rel[:i], flags).into(level)
 		c.place(next)
-		parent = dir
+		c.closeLevel(parent)
+		parent = level
 	}
+	c.makeLevel(parent, rel)
+	c.closeLevel(parent)
+	c.openBy(by, rel, "open /"+rel, flags).into(dir)
 	c.place(done)
 	return dir
 }
 
+func (c *compiler) makeLevel(parent Register, p string) {
+	c.call("mkdirat", "make /"+p, parent, path.Base(p), mode(0o755)).tolerate(unix.EEXIST)
+}
+
+// closeLevel closes one directory: a bundle may have more of them to make than
+// a process may have open files.
+func (c *compiler) closeLevel(parent Register) {
+	if parent != c.root {
+		c.call("close_range", "close the directory above", parent, parent, 0)
+	}
+}
+
 // makeFile opens a file of the container that is to be mounted on, making an
-// empty one where there is none.
+// empty one where there is none. A link to a file that is missing has its
+// target made, as images have such links for /etc/resolv.conf. O_NONBLOCK, in
+// case that another container makes something else of it in between.
 func (c *compiler) makeFile(p, note string) Register {
 	file := c.register("file")
 	done := c.label()
 	c.openInRoot(p, "find "+p+" to "+note, unix.O_PATH).into(file).tolerate(unix.ENOENT).ok(done)
-	parent := c.makeDir(path.Dir(path.Clean("/"+p)), note)
-	c.call("mknodat", "make "+p, parent, path.Base(p), mode(unix.S_IFREG|0o644), 0).tolerate(unix.EEXIST)
-	c.openInRoot(p, "open "+p, unix.O_PATH).into(file)
+	c.makeDir(path.Dir(path.Clean("/"+p)), note)
+	c.openInRoot(p, "make "+p, unix.O_CREAT|unix.O_NONBLOCK|unix.O_NOCTTY).into(file)
 	c.place(done)
 	return file
 }

@@ -63,7 +63,7 @@ func (c *compiler) sendFiles(kind int, note string, files ...Register) {
 	for i, file := range files {
 		c.special(OpStore, "store", "put the descriptor into the message", control.at(header+4*uint64(i)), file)
 	}
-	c.call("sendmsg", note, c.opt.Control, msg, named(unix.MSG_NOSIGNAL, "MSG_NOSIGNAL"))
+	c.call("sendmsg", note, c.channel, msg, named(unix.MSG_NOSIGNAL, "MSG_NOSIGNAL"))
 }
 
 // findExecutable checks that there is something to execute, so that `create`
@@ -85,8 +85,10 @@ func (c *compiler) findExecutable() error {
 		}
 		next := c.label()
 		exists := c.call("faccessat", note, cwdFD(), file, 0)
+		may := c.call("faccessat", fmt.Sprintf("exec: %q", name), cwdFD(), file, named(unix.X_OK, "X_OK"))
 		if !last {
 			exists.tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES).failed(next)
+			may.tolerate(unix.EACCES).failed(next)
 		}
 		c.call("openat", fmt.Sprintf("exec: %q", name), cwdFD(), file, openFlags(unix.O_PATH|unix.O_DIRECTORY), 0).
 			tolerate(unix.ENOTDIR).ok(isDir).failed(found)
@@ -158,6 +160,7 @@ func (c *compiler) waitForStart() error {
 	conn := c.register("start")
 	c.call("accept4", "wait for start", c.opt.Listen, 0, 0, named(unix.SOCK_CLOEXEC, "SOCK_CLOEXEC")).into(conn)
 	c.special(OpChannel, "channel", "report errors to start from here on", conn)
+	c.channel = fdOperand(conn)
 	return nil
 }
 
@@ -266,8 +269,14 @@ func (c *compiler) exitListener() Operand {
 
 // seccomp loads the filter of the spec.
 func (c *compiler) seccomp() {
-	if len(c.opt.Seccomp) > 0 {
-		c.loadFilter(c.opt.Seccomp, c.opt.SeccompFlags, "load the system call filter")
+	if len(c.opt.Seccomp) == 0 {
+		return
+	}
+	load := c.loadFilter(c.opt.Seccomp, c.opt.SeccompFlags, "load the system call filter")
+	if c.opt.SeccompFlags&unix.SECCOMP_FILTER_FLAG_NEW_LISTENER != 0 {
+		listener := c.register("listener")
+		load.into(listener)
+		c.sendFiles(ReportListener, "send the listener of the filter to the runtime", listener)
 	}
 }
 

@@ -86,13 +86,14 @@ type Program struct {
 
 // Report kinds: what the init ELF sends as [Report].
 const (
-	ReportError   = 1 // Value is the errno of instruction Index
-	ReportPID     = 2 // Value is the process id of the child of OpClone
-	ReportCreated = 3 // the container is built and waits for its start
-	ReportWarning = 4 // instruction Index failed and was tolerated
-	ReportConsole = 5 // carries the console's master descriptor (SCM_RIGHTS)
-	ReportHooks   = 6 // the mounts are made: hooks can run
-	ReportCopyUp  = 7 // carries a directory and the tmpfs to copy it into; the program waits
+	ReportError    = 1 // Value is the errno of instruction Index
+	ReportPID      = 2 // Value is the process id of the child of OpClone
+	ReportCreated  = 3 // the container is built and waits for its start
+	ReportWarning  = 4 // instruction Index failed and was tolerated
+	ReportConsole  = 5 // carries the console's master descriptor (SCM_RIGHTS)
+	ReportHooks    = 6 // the mounts are made: hooks can run
+	ReportListener = 8 // carries the listener of a seccomp filter that notifies
+	ReportCopyUp   = 7 // carries a directory and the tmpfs to copy it into; the program waits
 )
 
 // ReportSize is the size of an encoded report in bytes: kind and index as
@@ -137,7 +138,7 @@ var hints = map[hintKey]string{
 	{"open_tree", unix.EPERM}:      "try --rootless",
 	{"mount_setattr", unix.EPERM}:  "a flag that the host locked cannot be taken off in a user namespace",
 	{"fsconfig", unix.EINVAL}:      "the file system does not take this option or value",
-	{"openat2", unix.ELOOP}:        "the path goes through a symbolic link of the kernel, or too many",
+	{"openat2", unix.ELOOP}:        "the path goes through too many symbolic links, one of the kernel's, or one where none may be",
 	{"move_mount", unix.EINVAL}:    "not a directory? A directory can only be mounted on a directory, a file on a file",
 	{"prlimit64", unix.EPERM}:      "raising a hard limit needs CAP_SYS_RESOURCE",
 	{"unshare", unix.EPERM}:        "try --rootless",

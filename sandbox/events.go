@@ -1,0 +1,114 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"winbox/oci"
+	"winbox/sandbox/cgroup"
+)
+
+// oomInterval is how often Watch looks whether the OOM killer has struck; the
+// kernel's own notices differ between v1, which needs an eventfd, and v2.
+const oomInterval = 200 * time.Millisecond
+
+// Stats reads the counters of a container that has not stopped.
+//
+// # Errors
+//
+// The container has stopped, or has no control group ([NoGroupError]).
+func (c *Container) Stats() (*cgroup.Details, error) {
+	if c.Status() == oci.Stopped {
+		return nil, c.notRunning()
+	}
+	g, err := c.needGroup("there are no statistics")
+	if err != nil {
+		return nil, err
+	}
+	return g.Details()
+}
+
+// notRunning is runc's error for a command that needs a running container and
+// not only one that exists.
+func (c *Container) notRunning() error {
+	return fmt.Errorf("container with id %s is not running", c.rec.ID)
+}
+
+// Watch calls stats after each interval, and oom when the OOM killer has struck,
+// until the container's first process ends, ctx ends, or one of them fails.
+//
+// # Errors
+//
+// Those of [Container.Stats] at the begin, and that of stats or oom.
+func (c *Container) Watch(ctx context.Context, interval time.Duration, stats func(*cgroup.Details) error, oom func() error) error {
+	if c.Status() == oci.Stopped {
+		return c.notRunning()
+	}
+	g, err := c.needGroup("there are no events")
+	if err != nil {
+		return err
+	}
+	fd, err := unix.PidfdOpen(c.rec.PID, 0)
+	if err != nil || !alive(c.rec.PID, c.rec.StartTime) {
+		if err == nil {
+			unix.Close(fd)
+		}
+		return c.notRunning()
+	}
+	defer unix.Close(fd)
+	kills, err := g.OOMKills()
+	if err != nil {
+		return err
+	}
+	next := time.Now().Add(interval)
+	for ctx.Err() == nil {
+		ended, err := readable(fd, min(oomInterval, max(0, time.Until(next))))
+		if err != nil {
+			return fmt.Errorf("wait for the end of container %s: %w", c.rec.ID, err)
+		}
+		now, err := g.OOMKills()
+		if err != nil {
+			return err
+		}
+		if now > kills {
+			kills = now
+			if err := oom(); err != nil {
+				return err
+			}
+		}
+		if ended {
+			return nil
+		}
+		if time.Now().Before(next) {
+			continue
+		}
+		next = next.Add(interval)
+		details, err := g.Details()
+		if err != nil {
+			// The group may be gone although the process was there a moment ago.
+			if !alive(c.rec.PID, c.rec.StartTime) {
+				return nil
+			}
+			return err
+		}
+		if err := stats(details); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readable waits at most so long for a descriptor to become readable, as a
+// pidfd does when its process ends (pidfd_open(2)).
+func readable(fd int, wait time.Duration) (bool, error) {
+	deadline := unix.NsecToTimespec(wait.Nanoseconds())
+	list := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Ppoll(list, &deadline, nil)
+	if err == unix.EINTR {
+		return false, nil
+	}
+	return n == 1, err
+}
