@@ -47,11 +47,19 @@ func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
 	}
 	if opt.Windows {
 		po.Status = next
+		next++
 		filter, err := seccomp.Compile(exitProfile)
 		if err != nil {
 			return nil, nil, err
 		}
 		po.ExitFilter, po.ExitFilterFlags = filter.Bytes(), uint64(filter.Flags)
+	}
+	po.MountUsers = map[int]int{}
+	for i := range spec.Mounts {
+		if _, _, ok := program.IDMappings(&spec.Mounts[i], spec.Linux); ok {
+			po.MountUsers[i] = next
+			next++
+		}
 	}
 	group, err := findGroup(opt)
 	if err != nil {

@@ -61,7 +61,7 @@ type Options struct {
 const (
 	fdControl = iota
 	fdProgram
-	fdExtra // what else there is, from here on: listening socket, exit record
+	fdExtra // what else there is, from here on: listening socket, exit record, user namespaces
 )
 
 func (opt *Options) stdio() [3]*os.File {
@@ -240,7 +240,7 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 		n.rec.Namespaces |= flag
 	}
 	n.rec.SharedPID = !ns.Has(unix.CLONE_NEWPID) || ns.Join[unix.CLONE_NEWPID] != ""
-	o := initOptions{stdio: n.opt.stdio(), preserve: n.opt.Preserve, group: n.group}
+	o := initOptions{stdio: n.opt.stdio(), preserve: n.opt.Preserve, group: n.group, log: n.opt.Log}
 	if !ns.CloneByProgram() {
 		o.cloneFlags = ns.CloneFlags()
 	}
@@ -260,12 +260,24 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 		defer record.Close()
 		o.extra = append(o.extra, record)
 	}
+	for i := range spec.Mounts {
+		uids, gids, ok := program.IDMappings(&spec.Mounts[i], spec.Linux)
+		if !ok {
+			continue
+		}
+		users, err := openUserNamespace(uids, gids)
+		if err != nil {
+			return fmt.Errorf("mounts[%d].uidMappings: %w", i, err)
+		}
+		defer users.Close()
+		o.extra = append(o.extra, users)
+	}
 	if n.init, err = startInit(o, encoded); err != nil {
 		return err
 	}
 	defer n.init.close()
 	if ns.CloneByProgram() {
-		if err := n.init.awaitClone(p, n.opt.Log); err != nil {
+		if err := n.init.awaitClone(p); err != nil {
 			return err
 		}
 	}
@@ -277,7 +289,7 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 		return err
 	}
 	if ns.New&unix.CLONE_NEWUSER != 0 {
-		if err := writeMappings(n.init.pid, spec.Linux); err != nil {
+		if err := writeMappings(n.init.pid, spec.Linux.UIDMappings, spec.Linux.GIDMappings); err != nil {
 			return err
 		}
 	}

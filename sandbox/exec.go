@@ -80,7 +80,7 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 	for _, w := range p.Warnings {
 		opt.Log.Warn(w)
 	}
-	init, err := c.join(p, initOptions{stdio: create.stdio(), preserve: opt.Preserve, group: c.group()})
+	init, err := c.join(p, initOptions{stdio: create.stdio(), preserve: opt.Preserve, group: c.group(), log: opt.Log})
 	if err != nil {
 		return 0, err
 	}

@@ -23,6 +23,7 @@ import (
 type initProcess struct {
 	pid     int
 	control *net.UnixConn
+	log     *slog.Logger // may be nil
 }
 
 // initOptions say how the init ELF is started.
@@ -33,6 +34,7 @@ type initOptions struct {
 	extra      []*os.File
 	cloneFlags int
 	group      *cgroup.Group // to be born in; may be nil
+	log        *slog.Logger  // for warnings; may be nil
 }
 
 // startInit starts the init ELF with a program.
@@ -53,7 +55,7 @@ func startInit(o initOptions, encoded []byte) (*initProcess, error) {
 	}
 	theirs := os.NewFile(uintptr(pair[1]), "control")
 	defer theirs.Close()
-	init := &initProcess{}
+	init := &initProcess{log: o.log}
 	if init.control, err = unixConn(pair[0]); err != nil {
 		return nil, err
 	}
@@ -206,7 +208,7 @@ func (m *message) closeFiles() {
 // awaitClone waits for the process that the program clones into the new
 // namespaces. It becomes a child of this one (CLONE_PARENT), and the one that
 // cloned it ends.
-func (i *initProcess) awaitClone(p *program.Program, log *slog.Logger) error {
+func (i *initProcess) awaitClone(p *program.Program) error {
 	for {
 		m, err := receive(i.control)
 		switch {
@@ -215,7 +217,7 @@ func (i *initProcess) awaitClone(p *program.Program, log *slog.Logger) error {
 		case m.kind == program.ReportError:
 			return p.Failure(int(m.index), unix.Errno(m.value))
 		case m.kind == program.ReportWarning:
-			warn(p, m, log)
+			i.warn(p, m)
 		case m.kind == program.ReportPID:
 			first := i.pid
 			i.pid = int(m.value)
@@ -228,9 +230,9 @@ func (i *initProcess) awaitClone(p *program.Program, log *slog.Logger) error {
 }
 
 // warn logs a step that was left out.
-func warn(p *program.Program, m message, log *slog.Logger) {
-	if int(m.index) < len(p.Instructions) {
-		log.Warn(p.Instructions[m.index].Note + ": not permitted")
+func (i *initProcess) warn(p *program.Program, m message) {
+	if i.log != nil && int(m.index) < len(p.Instructions) {
+		i.log.Warn(p.Instructions[m.index].Note + ": not permitted")
 	}
 }
 
@@ -257,7 +259,7 @@ func (i *initProcess) awaitCreated(p *program.Program, opt *Options, hooks map[i
 		case m.kind == program.ReportError:
 			return p.Failure(int(m.index), unix.Errno(m.value))
 		case m.kind == program.ReportWarning:
-			warn(p, m, opt.Log)
+			i.warn(p, m)
 		case m.kind == program.ReportConsole && len(m.files) == 1:
 			if opt.Console == nil {
 				m.closeFiles()

@@ -8,20 +8,23 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"winbox/sandbox/program"
 )
 
 // writeMappings gives the user namespace of a process its ids
 // (user_namespaces(7)). Without privilege, one's own id can be mapped alone;
 // anything more is done by newuidmap(1) and newgidmap(1), which know the ids
 // that /etc/subuid and /etc/subgid grant.
-func writeMappings(pid int, linux *specs.Linux) error {
+func writeMappings(pid int, uids, gids []specs.LinuxIDMapping) error {
 	proc := "/proc/" + strconv.Itoa(pid)
-	helper := os.Geteuid() != 0 && (!onlyOwn(linux.UIDMappings, os.Geteuid()) || !onlyOwn(linux.GIDMappings, os.Getegid()))
+	helper := os.Geteuid() != 0 && (!onlyOwn(uids, os.Geteuid()) || !onlyOwn(gids, os.Getegid()))
 	if helper {
-		if err := runMapper("newuidmap", pid, linux.UIDMappings); err != nil {
+		if err := runMapper("newuidmap", pid, uids); err != nil {
 			return err
 		}
-		return runMapper("newgidmap", pid, linux.GIDMappings)
+		return runMapper("newgidmap", pid, gids)
 	}
 	if os.Geteuid() != 0 {
 		// Without it, the mapping of groups is refused (user_namespaces(7)).
@@ -29,10 +32,10 @@ func writeMappings(pid int, linux *specs.Linux) error {
 			return fmt.Errorf("write id mappings: %w", err)
 		}
 	}
-	if err := os.WriteFile(proc+"/uid_map", []byte(mappingLines(linux.UIDMappings)), 0); err != nil {
+	if err := os.WriteFile(proc+"/uid_map", []byte(mappingLines(uids)), 0); err != nil {
 		return fmt.Errorf("linux.uidMappings: %w", err)
 	}
-	if err := os.WriteFile(proc+"/gid_map", []byte(mappingLines(linux.GIDMappings)), 0); err != nil {
+	if err := os.WriteFile(proc+"/gid_map", []byte(mappingLines(gids)), 0); err != nil {
 		return fmt.Errorf("linux.gidMappings: %w", err)
 	}
 	return nil
@@ -56,4 +59,31 @@ func runMapper(tool string, pid int, maps []specs.LinuxIDMapping) error {
 		return fmt.Errorf("%s: %w: %s (are ids granted in /etc/subuid and /etc/subgid? Debian package uidmap)", tool, err, strings.TrimSpace(string(out)))
 	}
 	return nil
+}
+
+// openUserNamespace makes a user namespace with mappings, for an id-mapped mount.
+func openUserNamespace(uids, gids []specs.LinuxIDMapping) (*os.File, error) {
+	quiet, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer quiet.Close()
+	idle, err := program.CompileIdle(3 + fdControl)
+	if err != nil {
+		return nil, err
+	}
+	encoded, err := idle.Encode()
+	if err != nil {
+		return nil, err
+	}
+	init, err := startInit(initOptions{stdio: [3]*os.File{quiet, quiet, quiet}, cloneFlags: unix.CLONE_NEWUSER}, encoded)
+	if err != nil {
+		return nil, err
+	}
+	defer init.kill()
+	defer init.close()
+	if err := writeMappings(init.pid, uids, gids); err != nil {
+		return nil, err
+	}
+	return os.Open("/proc/" + strconv.Itoa(init.pid) + "/ns/user")
 }

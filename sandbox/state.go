@@ -22,6 +22,7 @@ var (
 	ErrNotExist     = errors.New("container does not exist")
 	ErrExist        = errors.New("container with given ID already exists")
 	ErrNotRunning   = errors.New("container not running")
+	ErrNotPaused    = errors.New("container not paused")
 	ErrInvalidID    = errors.New("invalid container ID format")
 	ErrStartRunning = errors.New("cannot start an already running container")
 	ErrStartStopped = errors.New("cannot start a container that has stopped")
@@ -47,7 +48,6 @@ type record struct {
 	StartTime   uint64            `json:"startTime"`
 	Created     time.Time         `json:"created"`
 	Annotations map[string]string `json:"annotations,omitempty"`
-	Owner       string            `json:"owner"`
 	Cgroup      *cgroup.State     `json:"cgroup,omitempty"`
 	// Namespaces are the clone flags of those that are not the host's.
 	Namespaces int `json:"namespaces,omitempty"`
@@ -186,13 +186,13 @@ func (c *Container) Status() oci.Status {
 	if !alive(c.rec.PID, c.rec.StartTime) {
 		return oci.Stopped
 	}
-	if _, err := os.Lstat(filepath.Join(c.dir, startSocket)); err == nil {
-		return oci.Created
-	}
 	if g := c.group(); g != nil {
 		if frozen, err := g.Frozen(); err == nil && frozen {
 			return oci.Paused
 		}
+	}
+	if _, err := os.Lstat(filepath.Join(c.dir, startSocket)); err == nil {
+		return oci.Created
 	}
 	return oci.Running
 }
@@ -201,7 +201,7 @@ func (c *Container) Status() oci.Status {
 func (c *Container) State() oci.State {
 	s := oci.NewState()
 	s.ID, s.Bundle, s.Rootfs, s.Created = c.rec.ID, c.rec.Bundle, c.rec.Rootfs, c.rec.Created
-	s.Annotations, s.Owner = c.rec.Annotations, c.rec.Owner
+	s.Annotations, s.Owner = c.rec.Annotations, c.owner()
 	s.Status = c.Status()
 	if s.Status != oci.Stopped {
 		s.PID = c.rec.PID

@@ -35,6 +35,10 @@ type Options struct {
 	ExitFilter      []byte
 	ExitFilterFlags uint64
 
+	// MountUsers are the numbers of descriptors of user namespaces, by the
+	// index of the mount that gets its mappings (see [IDMappings]).
+	MountUsers map[int]int
+
 	// Hooks makes the program wait, before it enters its root, until the
 	// runtime has run the hooks that belong there; StartHooks, when the
 	// container is to start at once, again before the start.

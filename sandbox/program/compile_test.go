@@ -120,6 +120,11 @@ func TestPrint(t *testing.T) {
 		{"mount-bind-file", mounts(
 			specs.Mount{Destination: "/etc/note.txt", Type: "bind", Source: "/srv/note.txt"},
 		)},
+		{"mount-bind-idmapped", func(s *specs.Spec, o *Options) {
+			ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 1000, Size: 1}}
+			s.Mounts = []specs.Mount{{Destination: "/data", Source: "/srv", Options: []string{"rbind", "ridmap"}, UIDMappings: ids, GIDMappings: ids}}
+			o.MountUsers = map[int]int{0: 6}
+		}},
 		{"mount-remount", mounts(
 			specs.Mount{Destination: "/data", Options: []string{"remount", "ro", "nosuid"}},
 		)},
@@ -280,7 +285,8 @@ func TestErrors(t *testing.T) {
 		{"bind of nothing", mounts(specs.Mount{Destination: "/x", Source: "/missing", Options: []string{"bind"}}), "mounts[0] (/x): source: no such file"},
 		{"tmpcopyup", mounts(specs.Mount{Destination: "/x", Type: "proc", Options: []string{"tmpcopyup"}}), `option "tmpcopyup" is for tmpfs only`},
 		{"mand", mounts(specs.Mount{Destination: "/x", Type: "tmpfs", Options: []string{"mand"}}), `option "mand" is not supported`},
-		{"id-mapped mount", mounts(specs.Mount{Destination: "/x", Type: "tmpfs", UIDMappings: []specs.LinuxIDMapping{{Size: 1}}}), "uidMappings"},
+		{"id-mapped tmpfs", mounts(specs.Mount{Destination: "/x", Type: "tmpfs", UIDMappings: []specs.LinuxIDMapping{{Size: 1}}}), "uidMappings: only bind mounts"},
+		{"id-mapped without mappings", mounts(specs.Mount{Destination: "/x", Source: "/srv", Options: []string{"bind", "idmap"}}), "uidMappings: an id-mapped mount needs mappings"},
 		{"relative device", func(s *specs.Spec, _ *Options) { s.Linux.Devices = []specs.LinuxDevice{{Path: "x", Type: "c"}} }, "linux.devices[0]: path"},
 		{"device type", func(s *specs.Spec, _ *Options) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "z"}} }, "linux.devices[0]: type"},
 		{"unknown rlimit", func(s *specs.Spec, _ *Options) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_X"}} }, "process.rlimits[0].type"},

@@ -64,6 +64,15 @@ func CompileHook(hook *specs.Hook, target Target, opt Options) (*Program, error)
 	return c.finish()
 }
 
+// CompileIdle makes a program that does nothing until the runtime lets go of
+// it: it keeps a user namespace alive that is to be opened.
+func CompileIdle(control int) (*Program, error) {
+	c := newCompiler(&specs.Spec{}, Options{Control: control}, Namespaces{})
+	c.await("wait until the namespace has been opened")
+	c.special(OpFail, "fail", "end", named(uint64(unix.ECANCELED), "ECANCELED"))
+	return c.finish()
+}
+
 func newJoin(spec *specs.Spec, target Target, opt Options) *compiler {
 	c := newCompiler(spec, opt, Namespaces{New: target.Namespaces})
 	c.joins = true

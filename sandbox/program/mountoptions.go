@@ -65,17 +65,32 @@ type propagation struct {
 var ignoredOptions = []string{"defaults", "silent", "loud", "nomand", "noiversion"}
 
 // unsupportedOptions are refused rather than ignored.
-var unsupportedOptions = []string{"idmap", "ridmap", "mand"}
+var unsupportedOptions = []string{"mand"}
 
 // mountOptions is the meaning of the options of one mount.
 type mountOptions struct {
 	bind, recursiveBind bool
 	remount             bool
+	idmap               bool // show files with other owners
+	recursiveIDMap      bool
+	users               int  // descriptor of the user namespace with the mappings
 	copyUp              bool // fill a tmpfs with what it hides
 	one, tree           attr // changes of the mount, and of it and all below it
 	propagation         []propagation
 	// data are the options of the file system, with those of its superblock.
 	data []string
+}
+
+// IDMappings are the mappings of an id-mapped mount (config.md, "Mounts"): its
+// own, or those of the container's user namespace. ok is false for any other mount.
+func IDMappings(m *specs.Mount, linux *specs.Linux) (uids, gids []specs.LinuxIDMapping, ok bool) {
+	switch {
+	case len(m.UIDMappings)+len(m.GIDMappings) > 0:
+		return m.UIDMappings, m.GIDMappings, true
+	case slices.Contains(m.Options, "idmap") || slices.Contains(m.Options, "ridmap"):
+		return linux.UIDMappings, linux.GIDMappings, true
+	}
+	return nil, nil, false
 }
 
 // parseMountOptions sorts the options of a mount.
@@ -99,6 +114,10 @@ func parseMountOptions(m *specs.Mount) (mountOptions, error) {
 			o.bind = true
 		case name == "rbind":
 			o.bind, o.recursiveBind = true, true
+		case name == "idmap":
+			o.idmap = true
+		case name == "ridmap":
+			o.idmap, o.recursiveIDMap = true, true
 		case name == "tmpcopyup":
 			o.copyUp = true
 		case name == "remount":

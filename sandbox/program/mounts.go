@@ -30,14 +30,14 @@ var procExceptions = []string{
 // mounts carries out the mounts of the spec in their order.
 func (c *compiler) mounts() error {
 	for i := range c.spec.Mounts {
-		if err := c.mount(&c.spec.Mounts[i]); err != nil {
+		if err := c.mount(i, &c.spec.Mounts[i]); err != nil {
 			return fmt.Errorf("mounts[%d] (%s): %w", i, c.spec.Mounts[i].Destination, err)
 		}
 	}
 	return nil
 }
 
-func (c *compiler) mount(m *specs.Mount) error {
+func (c *compiler) mount(index int, m *specs.Mount) error {
 	if m.Destination == "" {
 		return fmt.Errorf("destination: empty")
 	}
@@ -49,12 +49,19 @@ func (c *compiler) mount(m *specs.Mount) error {
 	if strings.HasPrefix(dest, "/proc/") && !slices.Contains(procExceptions, dest) {
 		return fmt.Errorf("destination: it is inside /proc, where nothing may be mounted")
 	}
-	if len(m.UIDMappings)+len(m.GIDMappings) > 0 {
-		return fmt.Errorf("uidMappings: id-mapped mounts are not supported by this version of winbox")
-	}
 	o, err := parseMountOptions(m)
 	if err != nil {
 		return err
+	}
+	if uids, gids, ok := IDMappings(m, c.spec.Linux); ok {
+		switch {
+		case !o.bind:
+			return fmt.Errorf("uidMappings: only bind mounts can be id-mapped")
+		case len(uids) == 0 || len(gids) == 0:
+			return fmt.Errorf("uidMappings: an id-mapped mount needs mappings of both users and groups, its own or the container's")
+		}
+		o.idmap = true
+		o.users = c.opt.MountUsers[index]
 	}
 	switch {
 	case o.remount:
@@ -99,6 +106,9 @@ func (c *compiler) bind(m *specs.Mount, dest string, o mountOptions) error {
 	what := fmt.Sprintf("mount %s on %s", source, dest)
 	tree := c.cloneTree(cwdFD(), source, o.recursiveBind, what)
 	c.attributes(tree, dest, o)
+	if o.idmap {
+		c.idMap(tree, dest, o)
+	}
 	var target Register
 	if isDir {
 		target = c.makeDir(dest, "mount "+source+" on it")
@@ -165,6 +175,18 @@ func (c *compiler) attributes(fd Register, dest string, o mountOptions) {
 	if !o.tree.empty() {
 		c.setAttr(fdOperand(fd), true, o.tree, 0, "set attributes of "+dest+" and all mounts below it")
 	}
+}
+
+// idMap makes a detached mount show other owners (mount_setattr(2), "ID-mapped
+// mounts").
+func (c *compiler) idMap(tree Register, dest string, o mountOptions) {
+	flags, text := uint64(unix.AT_EMPTY_PATH), "AT_EMPTY_PATH"
+	if o.recursiveIDMap {
+		flags |= unix.AT_RECURSIVE
+		text += "|AT_RECURSIVE"
+	}
+	rec := c.record(fmt.Sprintf("{set=MOUNT_ATTR_IDMAP, userns_fd=%d}", o.users), uint64(unix.MOUNT_ATTR_IDMAP), uint64(0), uint64(0), uint64(o.users))
+	c.call("mount_setattr", "map the owners of files on "+dest, tree, "", named(flags, text), rec, mountAttrSize)
 }
 
 func (c *compiler) propagate(fd Register, dest string, o mountOptions) {

@@ -24,7 +24,9 @@ var (
 )
 
 // openInRoot opens a path of the container.
-func (c *compiler) openInRoot(p, note string, flags int) step { return c.openBy(inRoot, p, note, flags) }
+func (c *compiler) openInRoot(p, note string, flags int) step {
+	return c.openBy(inRoot, p, note, flags)
+}
 
 func (c *compiler) openBy(by lookup, p, note string, flags int) step {
 	const openHowSize = 24 // sizeof(struct open_how)
