@@ -17,7 +17,8 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=unknown
-RUN CGO_ENABLED=0 go build -trimpath -tags=urfave_cli_no_docs -ldflags "-s -w -X main.version=${VERSION}" -o /winbox ./cmd/winbox
+RUN CGO_ENABLED=0 go build -trimpath -tags=urfave_cli_no_docs \
+    -ldflags "-s -w -X main.version=${VERSION}" -o /winbox ./cmd/winbox
 
 # Wine without what nobody reads at run time: symbols are three quarters of its DLLs. strip keeps the signature in the
 # DOS stub by which Wine knows its own files. Documents and translations go too, but for the licences.

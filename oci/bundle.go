@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,25 +52,43 @@ func Load(dir string) (*Bundle, error) {
 
 // Decode reads and checks a config.json.
 func Decode(r io.Reader) (*specs.Spec, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxConfig+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > maxConfig {
-		return nil, fmt.Errorf("larger than %d bytes", maxConfig)
-	}
 	var spec specs.Spec
-	if err := json.Unmarshal(data, &spec); err != nil {
-		var typed *json.UnmarshalTypeError
-		if errors.As(err, &typed) {
-			return nil, fmt.Errorf("field %s: a %s where the specification wants %s", typed.Field, typed.Value, typed.Type)
-		}
-		return nil, fmt.Errorf("not valid JSON: %w", err)
+	if err := decode(r, &spec); err != nil {
+		return nil, err
 	}
 	if err := check(&spec); err != nil {
 		return nil, err
 	}
 	return &spec, nil
+}
+
+// DecodeResources reads the section linux.resources alone, as engines hand it
+// to update.
+func DecodeResources(r io.Reader) (*specs.LinuxResources, error) {
+	var res specs.LinuxResources
+	if err := decode(r, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+// decode reads JSON of bounded size; an error names the field.
+func decode(r io.Reader, v any) error {
+	data, err := io.ReadAll(io.LimitReader(r, maxConfig+1))
+	if err != nil {
+		return err
+	}
+	if len(data) > maxConfig {
+		return fmt.Errorf("larger than %d bytes", maxConfig)
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		var typed *json.UnmarshalTypeError
+		if errors.As(err, &typed) {
+			return fmt.Errorf("%s: JSON type %s where the specification wants %s", cmp.Or(typed.Field, "the whole"), typed.Value, typed.Type)
+		}
+		return fmt.Errorf("not valid JSON: %w", err)
+	}
+	return nil
 }
 
 // check makes sure of what every container needs; what concerns the set-up is

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -75,8 +76,8 @@ func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
 		}
 		po.Seccomp, po.SeccompFlags = filter.Bytes(), uint64(filter.Flags)
 	}
-	if spec.Linux != nil && (spec.Linux.RootfsPropagation == "shared" || spec.Linux.RootfsPropagation == "rshared") {
-		if po.Host.RootParent, err = mountPointOf(spec.Root.Path); err != nil {
+	if spec.Linux != nil && slices.Contains([]string{"shared", "rshared", "slave", "private"}, spec.Linux.RootfsPropagation) {
+		if po.Host.RootParent, err = mountPointOf(opt.rootfs()); err != nil {
 			return nil, nil, fmt.Errorf("root.path: %w", err)
 		}
 	}

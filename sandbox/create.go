@@ -110,14 +110,10 @@ func Create(opt Options) (c *Container, err error) {
 	if err := makeRoot(opt.Root); err != nil {
 		return nil, err
 	}
-	root := opt.Bundle.Spec.Root.Path
-	if !filepath.IsAbs(root) {
-		root = filepath.Join(opt.Bundle.Dir, root)
-	}
 	n := &creation{opt: &opt, Container: &Container{
 		dir: filepath.Join(opt.Root, opt.ID),
 		rec: record{
-			Version: stateVersion, ID: opt.ID, Bundle: opt.Bundle.Dir, Rootfs: root, Created: time.Now().UTC(),
+			Version: stateVersion, ID: opt.ID, Bundle: opt.Bundle.Dir, Rootfs: opt.rootfs(), Created: time.Now().UTC(),
 			Annotations: opt.Bundle.Spec.Annotations, Scratch: opt.Scratch,
 		},
 	}}
@@ -126,29 +122,62 @@ func Create(opt Options) (c *Container, err error) {
 		n.rec.Cgroup = &state
 	}
 	n.rec.StartIndex, n.rec.StartSteps = p.AfterStart()
-	if err := os.Mkdir(n.dir, 0o711); errors.Is(err, os.ErrExist) {
-		return nil, ErrExist
-	} else if err != nil {
-		return nil, fmt.Errorf("make state directory: %w", err)
-	}
-	locked, err := lock(n.dir)
+	locked, err := claim(n.dir)
 	if err != nil {
-		os.Remove(n.dir)
 		return nil, err
 	}
 	defer locked.Close()
 	defer func() {
 		if err != nil {
-			if n.init != nil {
-				n.init.kill()
-			}
-			err = errors.Join(err, n.remove())
+			err = errors.Join(err, n.undo())
 		}
 	}()
 	if err := n.make(p, encoded); err != nil {
 		return nil, err
 	}
 	return n.Container, nil
+}
+
+// claim makes a container's state directory and locks it.
+func claim(dir string) (*os.File, error) {
+	for {
+		if err := os.Mkdir(dir, 0o711); errors.Is(err, os.ErrExist) {
+			return nil, ErrExist
+		} else if err != nil {
+			return nil, fmt.Errorf("make state directory: %w", err)
+		}
+		locked, err := lock(dir)
+		if errors.Is(err, ErrNotExist) {
+			continue // a forced deletion was faster: it took the directory for a leftover
+		}
+		if err != nil {
+			os.Remove(dir)
+		}
+		return locked, err
+	}
+}
+
+// undo removes what a creation has made that failed.
+func (n *creation) undo() error {
+	if n.init != nil {
+		n.init.kill()
+		// The program may run already, and have children that outlive it.
+		if n.rec.SharedPID && n.group != nil {
+			if err := n.group.Kill(unix.SIGKILL); err != nil {
+				return err
+			}
+		}
+	}
+	return n.remove()
+}
+
+// rootfs is the absolute path of the root file system.
+func (opt *Options) rootfs() string {
+	root := opt.Bundle.Spec.Root.Path
+	if !filepath.IsAbs(root) {
+		root = filepath.Join(opt.Bundle.Dir, root)
+	}
+	return root
 }
 
 // makeRoot makes the directory of the state directories. One that somebody else
@@ -216,6 +245,7 @@ func (n *creation) makeGroup() error {
 			n.rec.Cgroup = nil
 			return nil
 		}
+		n.rec.Cgroup = nil // what was made of it is gone
 		return err
 	}
 	for _, w := range group.Warnings() {

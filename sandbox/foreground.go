@@ -32,6 +32,9 @@ type Result struct {
 	Duration time.Duration
 }
 
+// secondInterrupt is how long after a SIGINT another one is meant as such.
+const secondInterrupt = 500 * time.Millisecond
+
 // forwarded are the signals that a foreground container shares with its caller.
 var forwarded = []os.Signal{
 	unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH,
@@ -115,7 +118,7 @@ func attend(ctx context.Context, pid int, signals <-chan os.Signal, tty *termina
 		status, err = wait(pid)
 		ended <- err
 	}()
-	interrupts := 0
+	var interrupted time.Time
 	for {
 		select {
 		case err := <-ended:
@@ -132,7 +135,10 @@ func attend(ctx context.Context, pid int, signals <-chan os.Signal, tty *termina
 				continue
 			case unix.SIGINT:
 				res.Interrupted = true
-				if interrupts++; interrupts > 1 {
+				// timeout(1) and others send one to the process and one to its group: that is not impatience.
+				if interrupted.IsZero() {
+					interrupted = time.Now()
+				} else if time.Since(interrupted) > secondInterrupt {
 					sig = unix.SIGKILL
 				}
 			case unix.SIGTERM, unix.SIGHUP:

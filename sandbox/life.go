@@ -20,7 +20,7 @@ import (
 //
 // # Errors
 //
-// [ErrStartRunning], [ErrStartStopped], or what kept the program from being executed.
+// [ErrStartRunning], [ErrStartStopped], [ErrPaused], or what kept the program from being executed.
 func (c *Container) Start() error {
 	locked, err := c.lockAndRead()
 	if err != nil {
@@ -31,6 +31,8 @@ func (c *Container) Start() error {
 	case oci.Created:
 	case oci.Stopped:
 		return ErrStartStopped
+	case oci.Paused:
+		return ErrPaused
 	default:
 		return ErrStartRunning
 	}
@@ -168,7 +170,7 @@ func (c *Container) Delete(force bool) error {
 	}
 	defer locked.Close()
 	if err := c.read(); err != nil {
-		if !force {
+		if !force || errors.Is(err, errOtherVersion) {
 			return err
 		}
 		// A creation that was cut off before it had anything to record.

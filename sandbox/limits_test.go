@@ -67,6 +67,7 @@ func TestPidsLimit(t *testing.T) {
 func TestOOM(t *testing.T) {
 	b := newBundle(t, "/bin/awk", `BEGIN { s = "x"; for (;;) s = s s }`)
 	b.spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(16 << 20)), Swap: new(int64(16 << 20))}}
+	b.opt.Stats = true
 	_, res := b.run()
 	if res.ExitCode != 137 || res.OOMKills == 0 || res.Stats == nil || res.Stats.Memory.Limit != 16<<20 {
 		t.Errorf("exit code %d, %d OOM kills, stats %+v", res.ExitCode, res.OOMKills, res.Stats)

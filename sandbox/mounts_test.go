@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/moby/sys/mountinfo"
@@ -202,6 +203,25 @@ func TestRootPropagation(t *testing.T) {
 	}
 }
 
+// TestMountsOfHost checks that a container leaves the mounts of its host alone,
+// even if host and container have theirs shared.
+func TestMountsOfHost(t *testing.T) {
+	for _, kind := range []string{"", "shared", "rshared", "slave", "private"} {
+		t.Run(kind, func(t *testing.T) {
+			b := newBundle(t, "/bin/true")
+			b.spec.Linux.RootfsPropagation = kind
+			j := b.save()
+			j.Create, j.Start, j.Delete, j.SharedMounts = true, true, true, true
+			cmd := j.command(t)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+			cmd.Stdout, cmd.Stderr = b.out, b.out
+			if err := cmd.Run(); err != nil {
+				t.Errorf("%v: %s", err, contents(t, b.out))
+			}
+		})
+	}
+}
+
 // TestMountCgroup checks that a container sees its own control groups and no others.
 func TestMountCgroup(t *testing.T) {
 	for _, own := range []bool{true, false} {
@@ -308,20 +328,35 @@ func TestMountSources(t *testing.T) {
 	}
 }
 
-// TestManyMounts mounts more than a process may have open files.
+// TestManyMounts makes more mounts and directories than a process may have open files.
 func TestManyMounts(t *testing.T) {
 	b := shell(t, "grep -c ' /many/' /proc/self/mountinfo")
-	b.spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 64, Hard: 64}}
 	source := b.hostFile("source", "")
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+	const count = 100
+	for i := range count / 2 {
+		b.mount(
+			bind(source, fmt.Sprintf("/many/files/%d/a/b/c/d", i)),
+			specs.Mount{Destination: fmt.Sprintf("/many/trees/%d/a/b/c/d", i), Type: "tmpfs"},
+		)
+	}
+	j := b.save()
+	j.Create, j.Start = true, true
+	cmd := j.command(t)
+	cmd.Path, cmd.Args = "/bin/busybox", []string{"busybox", "sh", "-c", "ulimit -n 64; exec " + executable(t)}
+	cmd.Stdout, cmd.Stderr = b.out, b.out
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v: %s", err, contents(t, b.out))
+	}
+	b.awaitOutput(fmt.Sprintf("ready\n%d\n", count))
+}
+
+func executable(t *testing.T) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
 		t.Fatal(err)
 	}
-	const count = 400
-	for i := range count {
-		b.mount(bind(source, fmt.Sprintf("/many/%d/a/b/c/d", i)))
-	}
-	b.expect(fmt.Sprintf("%d\n", count))
+	return path
 }
 
 // TestProtectedPaths checks masked and read-only paths and the read-only root.

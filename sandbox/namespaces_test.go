@@ -51,6 +51,7 @@ func TestNamespaces(t *testing.T) {
 			b.namespace(specs.MountNamespace, "")
 			if kind == specs.UserNamespace {
 				b.mapUsers()
+				b.spec.Mounts = b.spec.Mounts[1:] // a new proc needs a pid namespace of the same owner
 			} else {
 				b.namespace(kind, "")
 			}
@@ -199,6 +200,7 @@ func TestJoinUser(t *testing.T) {
 	if err := os.Chown(b.path("data"), 100000, 200000); err != nil {
 		t.Fatal(err)
 	}
+	b.file("etc/hostname", "", 0o644)
 	b.mount(specs.Mount{Destination: "/etc/hostname", Type: "bind", Source: b.hostFile("name", "bound\n"), Options: []string{"bind"}})
 	b.expect("0\n 0 100000 65536\nbound\n")
 }

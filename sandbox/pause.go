@@ -5,18 +5,21 @@ import (
 	"winbox/sandbox/cgroup"
 )
 
-// Pause stops all processes of the container until [Container.Resume]. A paused
-// one stays paused.
+// Pause stops all processes of the container until [Container.Resume].
 //
 // # Errors
 //
-// [ErrNotRunning], [NoGroupError], or processes that do not stop; all run on then.
+// [ErrNotRunning], [ErrPaused], [NoGroupError], or processes that do not stop;
+// all run on then.
 func (c *Container) Pause() error {
 	return c.withGroup("it cannot be paused", func(g *cgroup.Group) error {
-		if c.Status() == oci.Stopped {
-			return ErrNotRunning
+		switch c.Status() {
+		case oci.Created, oci.Running:
+			return g.Freeze()
+		case oci.Paused:
+			return ErrPaused
 		}
-		return g.Freeze()
+		return ErrNotRunning
 	})
 }
 
@@ -24,16 +27,13 @@ func (c *Container) Pause() error {
 //
 // # Errors
 //
-// [ErrNotPaused], [ErrNotRunning], [NoGroupError].
+// [ErrNotPaused], [NoGroupError].
 func (c *Container) Resume() error {
 	return c.withGroup("it cannot be resumed", func(g *cgroup.Group) error {
-		switch c.Status() {
-		case oci.Stopped:
-			return ErrNotRunning
-		case oci.Paused:
-			return g.Thaw()
+		if c.Status() != oci.Paused {
+			return ErrNotPaused
 		}
-		return ErrNotPaused
+		return g.Thaw()
 	})
 }
 

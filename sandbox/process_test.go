@@ -3,10 +3,10 @@ package sandbox
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -320,8 +320,8 @@ func TestCreatorGone(t *testing.T) {
 	b := shell(t, "echo still here; sleep 1000")
 	j := b.save()
 	j.Create, j.Start = true, true
-	cmd := exec.Command("/bin/busybox", append([]string{"setsid"}, j.command(t).Args...)...)
-	cmd.Env = j.command(t).Env
+	cmd := j.command(t)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Stdout, cmd.Stderr = b.out, b.out
 	if err := cmd.Run(); err != nil {
 		t.Fatal(err)

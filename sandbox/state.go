@@ -23,10 +23,14 @@ var (
 	ErrExist        = errors.New("container with given ID already exists")
 	ErrNotRunning   = errors.New("container not running")
 	ErrNotPaused    = errors.New("container not paused")
+	ErrPaused       = errors.New("container paused")
 	ErrInvalidID    = errors.New("invalid container ID format")
 	ErrStartRunning = errors.New("cannot start an already running container")
 	ErrStartStopped = errors.New("cannot start a container that has stopped")
 )
+
+// errOtherVersion comes of a state file that only the winbox that wrote it understands.
+var errOtherVersion = errors.New("written by another version of winbox")
 
 // stateVersion is raised when the state file changes in a way that an older
 // winbox would misread.
@@ -137,7 +141,7 @@ func (c *Container) read() error {
 		return fmt.Errorf("%s: %w", filepath.Join(c.dir, stateFile), err)
 	}
 	if c.rec.Version != stateVersion {
-		return fmt.Errorf("%s: written by another version of winbox (format %d, this one has %d)", filepath.Join(c.dir, stateFile), c.rec.Version, stateVersion)
+		return fmt.Errorf("%s: %w (format %d, this one has %d)", filepath.Join(c.dir, stateFile), errOtherVersion, c.rec.Version, stateVersion)
 	}
 	return nil
 }
@@ -191,10 +195,32 @@ func (c *Container) Status() oci.Status {
 			return oci.Paused
 		}
 	}
-	if _, err := os.Lstat(filepath.Join(c.dir, startSocket)); err == nil {
+	if c.waits() {
 		return oci.Created
 	}
 	return oci.Running
+}
+
+// waits tells whether the init ELF still listens for the start. The socket's
+// file alone does not: a `start` that was killed has left it behind. The
+// kernel looks for the listener before it compares the types of the two
+// sockets, so that an attempt with the wrong one disturbs nobody (unix(7):
+// EPROTOTYPE, else ECONNREFUSED).
+func (c *Container) waits() bool {
+	if _, err := os.Lstat(filepath.Join(c.dir, startSocket)); err != nil {
+		return false
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return true
+	}
+	defer unix.Close(fd)
+	addr, done, err := startAddress(c.dir)
+	if err != nil {
+		return true
+	}
+	defer done()
+	return unix.Connect(fd, addr) == unix.EPROTOTYPE
 }
 
 // State is what the runtime spec tells of a container.

@@ -19,7 +19,7 @@ func TestTerminal(t *testing.T) {
 	}{
 		{"root", func(*bundle) {}, []string{"0:0"}},
 		{"user", func(b *bundle) { b.spec.Process.User = specs.User{UID: 1000, GID: 1000} }, []string{"1000:0"}},
-		{"user namespace", func(b *bundle) { b.mapUsers() }, []string{"0:65534"}},
+		{"user namespace", func(b *bundle) { b.mapUsers() }, []string{"0:0"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -119,6 +119,8 @@ func (b *box) call(words ...string) *call {
 	b.t.Cleanup(cancel)
 	c.Dir, c.Env, c.SysProcAttr = b.dir, append(os.Environ(), b.env...), b.attr
 	c.Stdout, c.Stderr = &c.out, &c.err
+	// When winbox is killed, what it leaves behind may hold the other ends of the pipes.
+	c.WaitDelay = 5 * time.Second
 	return c
 }
 
@@ -140,7 +142,9 @@ func (c *call) wait() *call {
 	if c.Process == nil {
 		err = c.Run()
 	} else {
-		for range c.lines { // Wait must not be called before all is read
+		if c.lines != nil {
+			for range c.lines { // Wait must not be called before all is read
+			}
 		}
 		err = c.Wait()
 	}

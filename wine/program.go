@@ -39,7 +39,11 @@ func (t *Template) Find(name, dir, prefix string) (Program, error) {
 	if drive, err := parseTarget(name); err == nil && drive.drive == 'c' {
 		return findWindows(driveC, matchCase(driveC, drive.parts), name)
 	}
-	for _, spelled := range []string{name, strings.ReplaceAll(name, `\`, "/")} {
+	spellings := []string{name, strings.ReplaceAll(name, `\`, "/")}
+	if filepath.Ext(name) == "" {
+		spellings = append(spellings, name+".exe") // as in a Windows command line
+	}
+	for _, spelled := range spellings {
 		file := spelled
 		if !filepath.IsAbs(file) {
 			file = filepath.Join(dir, file)

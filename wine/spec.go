@@ -90,9 +90,10 @@ func (t *Template) Spec(opt Options) (*specs.Spec, error) {
 	spec.Mounts = append(spec.Mounts, prefix)
 	for _, m := range shared.mounts {
 		to := linuxPath(m.target, t.driveC())
-		options := []string{"rbind", "nosuid", "nodev", "rprivate"}
+		// With what is mounted below them.
+		options := []string{"rbind", "rnosuid", "rnodev", "rprivate"}
 		if m.readOnly {
-			options = append(options, "ro")
+			options = append(options, "rro")
 		}
 		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: to, Type: "bind", Source: m.source, Options: options})
 	}
@@ -340,7 +341,7 @@ func (t *Template) base(opt Options) *specs.Spec {
 			// another place.
 			{Destination: "/run/user/" + uid, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=700", "uid=" + uid, "gid=" + strconv.Itoa(opt.GID)}},
 			// Of /sys only what tells of processors, nodes and clocks.
-			{Destination: "/sys/devices/system", Type: "bind", Source: "/sys/devices/system", Options: []string{"rbind", "ro", "nosuid", "noexec", "nodev", "rprivate"}},
+			{Destination: "/sys/devices/system", Type: "bind", Source: "/sys/devices/system", Options: []string{"rbind", "rro", "rnosuid", "rnoexec", "rnodev", "rprivate"}},
 		},
 		Linux: &specs.Linux{
 			Namespaces: []specs.LinuxNamespace{
@@ -384,7 +385,7 @@ const zoneInfo = "/usr/share/zoneinfo"
 
 // bindVisible mounts a path of the runtime's at its own place.
 func (t *Template) bindVisible(p visiblePath) specs.Mount {
-	options := []string{"ro", "nosuid", "nodev", "rprivate"}
+	options := []string{"rro", "rnosuid", "rnodev", "rprivate"}
 	if p.folder {
 		options = append([]string{"rbind"}, options...)
 	} else {

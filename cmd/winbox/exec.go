@@ -40,7 +40,7 @@ func execCommand(g *globals) *cli.Command {
 		Action: func(c *cli.Context) error {
 			code, err := g.exec(c)
 			if err != nil {
-				return &exitError{code: exitExecFailed, cause: fmt.Errorf("exec failed: %w", err)}
+				return &exitError{code: exitExecFailed, err: fmt.Errorf("exec failed: %w", err)}
 			}
 			if code != 0 {
 				return &exitError{code: code}

@@ -14,6 +14,7 @@ import (
 
 	"winbox/preload"
 	"winbox/preload/pe"
+	"winbox/wine"
 )
 
 func inspectCommand() *cli.Command {
@@ -30,9 +31,19 @@ func inspectCommand() *cli.Command {
 			if c.NArg() != 1 {
 				return errors.New("inspect: needs one file: winbox inspect [--json] app.exe")
 			}
-			return inspect(c.App.Writer, c.Args().First(), preload.HostOptions(), c.Bool("json"))
+			return inspect(c.App.Writer, c.Args().First(), planOptions(), c.Bool("json"))
 		},
 	}
+}
+
+// planOptions are the facts that a launch on this host would plan with.
+func planOptions() preload.Options {
+	opt := preload.HostOptions()
+	if runtime, err := wine.Host(); err == nil {
+		// Without a Wine, or with a loader of its own kind, the plan is for one that can be anywhere.
+		opt.Loader.Start, opt.Loader.End, _ = runtime.LoaderRange(wine.AMD64)
+	}
+	return opt
 }
 
 // inspect prints what there is to say of the program at path. A file that opens
@@ -40,7 +51,7 @@ func inspectCommand() *cli.Command {
 func inspect(w io.Writer, path string, opt preload.Options, asJSON bool) error {
 	img, file, err := pe.OpenFile(path)
 	if err != nil {
-		return &exitError{code: preload.ExitCode(err), message: err.Error()}
+		return &exitError{code: preload.ExitCode(err), err: err}
 	}
 	defer file.Close()
 	in := examine(path, img)
@@ -58,7 +69,7 @@ func inspect(w io.Writer, path string, opt preload.Options, asJSON bool) error {
 		_, err = io.WriteString(w, in.text(img, layout))
 	}
 	if err == nil && problem != nil {
-		err = &exitError{code: preload.ExitCode(problem), message: path + ": " + problem.Error()}
+		err = &exitError{code: preload.ExitCode(problem), err: fmt.Errorf("%s: %w", path, problem)}
 	}
 	return err
 }

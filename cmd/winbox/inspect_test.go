@@ -124,19 +124,22 @@ func TestInspectErrors(t *testing.T) {
 	if err := os.Mkdir("d.exe", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]exitError{
-		"notes.exe": {code: 126, message: "notes.exe: not a Windows program: it is a text file"},
-		"cut.exe":   {code: 126, message: "cut.exe: truncated: section .rdata ends at byte 1,552 but the file has 1,536"},
-		"old.exe":   {code: 126, message: "old.exe: a 16-bit Windows (NE) program, which needs Windows 3.x; winbox runs 32- and 64-bit programs"},
-		"arm.exe":   {code: 126, message: "arm.exe: built for ARM64; this host runs x86-64 and 32-bit x86 programs"},
-		"net.exe":   {code: 126, message: "net.exe: a .NET-only program: needs Mono, which this runtime does not have"},
-		"lib.dll":   {code: 126, message: "lib.dll: a library (DLL), not a program"},
-		"d.exe":     {code: 126, message: "d.exe: a directory, not a program"},
-		"none.exe":  {code: 127, message: "none.exe: no such file"},
+	for path, want := range map[string]struct {
+		code    int
+		message string
+	}{
+		"notes.exe": {126, "notes.exe: not a Windows program: it is a text file"},
+		"cut.exe":   {126, "cut.exe: truncated: section .rdata ends at byte 1,552 but the file has 1,536"},
+		"old.exe":   {126, "old.exe: a 16-bit Windows (NE) program, which needs Windows 3.x; winbox runs 32- and 64-bit programs"},
+		"arm.exe":   {126, "arm.exe: built for ARM64; this host runs x86-64 and 32-bit x86 programs"},
+		"net.exe":   {126, "net.exe: a .NET-only program: needs Mono, which this runtime does not have"},
+		"lib.dll":   {126, "lib.dll: a library (DLL), not a program"},
+		"d.exe":     {126, "d.exe: a directory, not a program"},
+		"none.exe":  {127, "none.exe: no such file"},
 	} {
 		var out bytes.Buffer
 		var exit *exitError
-		if err := inspect(&out, path, preload.Options{}, false); !errors.As(err, &exit) || *exit != want {
+		if err := inspect(&out, path, preload.Options{}, false); !errors.As(err, &exit) || exit.code != want.code || exit.Error() != want.message {
 			t.Errorf("got  %v\nwant %v", err, want)
 		}
 	}

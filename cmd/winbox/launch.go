@@ -28,10 +28,12 @@ import (
 	"winbox/wine"
 )
 
-// Exit codes of launch besides the program's own: those of env(1) and timeout(1).
+// Exit codes of launch besides the program's own: those of timeout(1) and
+// env(1), which container engines use as well; see also [preload.ExitCode].
 const (
 	exitTimedOut    = 124
-	exitNotRunnable = 126
+	exitFailed      = 125 // of winbox itself
+	exitInterrupted = 130
 	exitOutOfMemory = 137 // as after SIGKILL, which it is
 )
 
@@ -45,8 +47,8 @@ func launchCommand(g *globals) *cli.Command {
 			"name of one of Windows' own programs such as cmd.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "memory", Aliases: []string{"m"}, Usage: "memory limit, such as 512m"},
-			&cli.Float64Flag{Name: "cpus", Usage: "processors it may use, such as 1.5"},
-			&cli.Int64Flag{Name: "pids", Usage: "processes and threads it may have"},
+			&cli.Float64Flag{Name: "cpus", DefaultText: "all", Usage: "processors it may use, such as 1.5"},
+			&cli.Int64Flag{Name: "pids", DefaultText: "no limit", Usage: "processes and threads it may have"},
 			&cli.StringFlag{Name: "network", Value: "none", Usage: "none or host"},
 			&cli.StringSliceFlag{Name: "mount", Usage: `share SOURCE:TARGET[:ro]; TARGET is E:, E:\folder, C:\folder or a Linux path`},
 			&cli.BoolFlag{Name: "read-only", Usage: "share everything read-only, the current folder too"},
@@ -56,7 +58,7 @@ func launchCommand(g *globals) *cli.Command {
 			&cli.StringFlag{Name: "runtime", Value: "host", Usage: "the Wine to use: host"},
 			&cli.StringFlag{Name: "boot", Value: string(wine.BootMinimal), Usage: "what is started before the program: minimal or full"},
 			&cli.BoolFlag{Name: "rootless", Usage: "use a user namespace, even as root"},
-			&cli.DurationFlag{Name: "timeout", Usage: "end the program after this time, such as 90s"},
+			&cli.DurationFlag{Name: "timeout", DefaultText: "none", Usage: "end the program after this time, such as 90s"},
 			&cli.BoolFlag{Name: "keep", Usage: "keep the container when the program has ended (winbox delete removes it)"},
 			&cli.BoolFlag{Name: "share-home", Usage: "allow sharing a home directory, or /, as a whole"},
 			&cli.StringFlag{Name: "status-file", Usage: "write what happened to this file, as JSON"},
@@ -64,10 +66,15 @@ func launchCommand(g *globals) *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() == 0 {
-				return errors.New("launch: which program? (winbox launch [flags] PROGRAM [ARGUMENT...])")
+				return &exitError{code: exitFailed, err: errors.New("launch: which program? (winbox launch [flags] PROGRAM [ARGUMENT...])")}
 			}
 			l := &launch{globals: g, c: c}
-			return l.run()
+			err := l.run()
+			var exit *exitError
+			if err == nil || errors.As(err, &exit) {
+				return err
+			}
+			return &exitError{code: exitFailed, err: err}
 		},
 	}
 }
@@ -80,7 +87,11 @@ type launch struct {
 	program wine.Program
 	image   *pe.Image
 	layout  *preload.Layout
-	scratch string
+	// preloader is the ELF that carries the layout out.
+	preloader []byte
+	scratch   string
+	// statusFile is where finish tells what happened; nil without --status-file.
+	statusFile *os.File
 	// observed is what was seen of the address space, for the status file.
 	observed *layoutStatus
 }
@@ -94,9 +105,16 @@ func (l *launch) run() error {
 		return err
 	}
 	if err := l.inspect(template); err != nil {
-		return &exitError{code: preload.ExitCode(err), message: err.Error()}
+		return &exitError{code: preload.ExitCode(err), err: err}
 	}
 	l.id = newID(l.c.Args().First())
+	if file := l.c.String("status-file"); file != "" {
+		// Opened now: that it cannot be written should not show when the program has run.
+		if l.statusFile, err = os.Create(file); err != nil {
+			return fmt.Errorf("--status-file: %w", err)
+		}
+		defer l.statusFile.Close()
+	}
 	if prefix := l.c.String("prefix"); prefix != "" {
 		lock, err := wine.LockPrefix(prefix)
 		if err != nil {
@@ -136,6 +154,9 @@ func (l *launch) inspect(template *wine.Template) error {
 	if err := preload.Runnable(image, false); err != nil {
 		return fmt.Errorf("%s: %w", l.c.Args().First(), err)
 	}
+	if l.preloader, err = stub.Preloader(image.Machine.Arch()); err != nil {
+		return fmt.Errorf("%s: built for %s; this version of winbox runs x86-64 programs only", l.c.Args().First(), image.Machine)
+	}
 	if err := template.Runtime.Supports(image.Machine.Arch()); err != nil {
 		return fmt.Errorf("%s: %w", l.c.Args().First(), err)
 	}
@@ -160,13 +181,9 @@ func (l *launch) makeScratch() error {
 	if err != nil {
 		return err
 	}
-	preloader, err := stub.Preloader(l.image.Machine.Arch())
-	if err != nil {
-		return err
-	}
 	return errors.Join(
 		os.WriteFile(l.layoutFile(), plan, 0o644),
-		os.WriteFile(l.stubFile(), preloader, 0o755),
+		os.WriteFile(l.stubFile(), l.preloader, 0o755),
 	)
 }
 
@@ -180,9 +197,12 @@ func (l *launch) runIn(template *wine.Template) (*sandbox.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	res := spec.Linux.Resources
+	limited := res.Memory != nil || res.CPU != nil || res.Pids != nil
 	opt := sandbox.Options{
 		Root: l.root, ID: l.id, Bundle: &oci.Bundle{Dir: l.scratch, Spec: spec}, Windows: true, Start: true,
-		Rootless: l.rootless, Stats: l.c.String("status-file") != "", Scratch: []string{l.scratch}, Log: l.log,
+		// A limit that the user has asked for is not left out.
+		Rootless: l.rootless && !limited, Stats: l.statusFile != nil, Scratch: []string{l.scratch}, Log: l.log,
 	}
 	if l.c.String("prefix") != "" {
 		// What the program wrote to the registry is still with the wineserver when it ends.
@@ -197,8 +217,8 @@ func (l *launch) runIn(template *wine.Template) (*sandbox.Result, error) {
 	}
 	defer cancel()
 	var watcher *observer
-	res, err := sandbox.Run(ctx, opt, l.c.Bool("keep"), func(ct *sandbox.Container) {
-		if l.c.String("status-file") != "" {
+	result, err := sandbox.Run(ctx, opt, l.c.Bool("keep"), func(ct *sandbox.Container) {
+		if l.statusFile != nil {
 			watcher = observe(ct, l.layout, filepath.Base(l.program.Host))
 		}
 	})
@@ -208,7 +228,7 @@ func (l *launch) runIn(template *wine.Template) (*sandbox.Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("launch failed: %w", err)
 	}
-	return &res, nil
+	return &result, nil
 }
 
 // spec is the container's configuration: the engine's, and what the flags say.
@@ -235,7 +255,7 @@ func (l *launch) spec(template *wine.Template) (*specs.Spec, error) {
 	for _, m := range l.c.StringSlice("mount") {
 		mount, err := wine.ParseMount(m)
 		if err != nil {
-			return nil, fmt.Errorf("--mount: %w", err)
+			return nil, err
 		}
 		opt.Mounts = append(opt.Mounts, mount)
 	}
@@ -329,35 +349,21 @@ func (l *launch) finish(res *sandbox.Result) error {
 	end := &exitError{code: res.ExitCode}
 	oom := res.OOMKills > 0 && res.ExitCode != 0
 	switch {
+	case res.Interrupted && res.ExitCode == 0:
+		// Wine ends a program that has no handler for Ctrl-C with 0.
+		end = &exitError{code: exitInterrupted}
 	case res.TimedOut:
-		end = &exitError{code: exitTimedOut, message: fmt.Sprintf("timed out after %s: container %s ended", l.c.Duration("timeout"), l.id)}
+		end = &exitError{code: exitTimedOut, err: fmt.Errorf("timed out after %s: container %s ended", l.c.Duration("timeout"), l.id)}
 	case oom:
 		limit, err := l.memoryLimit()
 		of := "the container's"
 		if err == nil {
 			of = preload.FormatSize(uint64(limit))
 		}
-		end = &exitError{code: exitOutOfMemory, message: fmt.Sprintf("out of memory: limit %s, container %s", of, l.id)}
+		end = &exitError{code: exitOutOfMemory, err: fmt.Errorf("out of memory: limit %s, container %s", of, l.id)}
 	}
-	if file := l.c.String("status-file"); file != "" {
-		s := status{
-			ID: l.id, Program: l.program.Host, ExitCode: res.ExitCode, OOMKilled: oom, TimedOut: res.TimedOut, Duration: res.Duration.Seconds(),
-			Layout: l.observed,
-		}
-		if res.WindowsExited {
-			s.WindowsExitCode = &res.WindowsExitCode
-		}
-		if res.Stats != nil {
-			s.Memory = &memoryStatus{Peak: res.Stats.Memory.Peak}
-			if limit, err := l.memoryLimit(); err == nil {
-				s.Memory.Limit = uint64(limit)
-			}
-		}
-		data, err := json.MarshalIndent(&s, "", "  ")
-		if err == nil {
-			err = os.WriteFile(file, append(data, '\n'), 0o644)
-		}
-		if err != nil {
+	if l.statusFile != nil {
+		if err := l.writeStatus(res, end.code, oom); err != nil {
 			return fmt.Errorf("--status-file: %w", err)
 		}
 	}
@@ -365,6 +371,26 @@ func (l *launch) finish(res *sandbox.Result) error {
 		return nil
 	}
 	return end
+}
+
+// writeStatus fills the status file.
+func (l *launch) writeStatus(res *sandbox.Result, code int, oom bool) error {
+	s := status{
+		ID: l.id, Program: l.program.Host, ExitCode: code, OOMKilled: oom, TimedOut: res.TimedOut, Duration: res.Duration.Seconds(),
+		Layout: l.observed,
+	}
+	if res.WindowsExited {
+		s.WindowsExitCode = &res.WindowsExitCode
+	}
+	if res.Stats != nil {
+		s.Memory = &memoryStatus{Peak: res.Stats.Memory.Peak}
+		if limit, err := l.memoryLimit(); err == nil {
+			s.Memory.Limit = uint64(limit)
+		}
+	}
+	out := json.NewEncoder(l.statusFile)
+	out.SetIndent("", "  ")
+	return out.Encode(&s)
 }
 
 var notInID = regexp.MustCompile(`[^\w.-]+`)

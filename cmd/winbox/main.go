@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -26,19 +27,18 @@ func main() {
 	os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
 
-// exitError carries an exit code through the command line library; an empty
-// message prints nothing, for when the program itself has said what was wrong.
+// exitError carries an exit code through the command line library; without an
+// error in it nothing is printed, for when the program itself has said what was wrong.
 type exitError struct {
-	code    int
-	message string
-	cause   error // goes to the log, unlike message
+	code int
+	err  error
 }
 
 func (e *exitError) Error() string {
-	if e.cause != nil {
-		return e.cause.Error()
+	if e.err == nil {
+		return ""
 	}
-	return e.message
+	return e.err.Error()
 }
 
 // run is main without the process: it executes args and returns the exit code.
@@ -47,15 +47,23 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	app := &cli.App{
 		Name:            "winbox",
 		Usage:           "run Windows programs in isolated Linux containers",
-		Version:         version,
+		Version:         versionLines(),
 		Reader:          stdin,
 		Writer:          stdout,
 		ErrWriter:       stderr,
 		HideHelpCommand: true,
+		// Environment variables may hold commas.
+		DisableSliceFlagSeparator: true,
 		// Exit codes are decided below, not by the library.
 		ExitErrHandler: func(*cli.Context, error) {},
 		Flags:          g.flags(),
 		Before:         g.open,
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 0 {
+				return fmt.Errorf("unknown command %q (see winbox --help)", c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
 		Commands: []*cli.Command{
 			launchCommand(g),
 			inspectCommand(),
@@ -66,7 +74,19 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 			stateCommand(g),
 			killCommand(g),
 			deleteCommand(g),
+			listCommand(g),
+			psCommand(g),
+			pauseCommand(g),
+			resumeCommand(g),
+			updateCommand(g),
+			eventsCommand(g),
+			specCommand(),
+			featuresCommand(),
 		},
+	}
+	app.OnUsageError = usageError
+	for _, c := range app.Commands {
+		c.OnUsageError, c.HideHelpCommand = usageError, true
 	}
 	err := app.Run(args)
 	defer g.close()
@@ -75,14 +95,17 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	var exit *exitError
 	if errors.As(err, &exit) {
-		if exit.cause != nil {
-			g.fail(exit.cause)
-		}
-		if exit.message != "" {
-			fmt.Fprintln(stderr, "winbox: "+exit.message)
+		if exit.err != nil {
+			g.fail(exit.err)
 		}
 		return exit.code
 	}
 	g.fail(err)
 	return 1
+}
+
+// usageError says what is wrong with the flags, in one line and without the
+// whole help.
+func usageError(c *cli.Context, err error, _ bool) error {
+	return fmt.Errorf("%w (see %s --help)", err, strings.TrimSpace(c.App.Name+" "+c.Command.Name))
 }

@@ -72,8 +72,8 @@ type Host struct {
 	IsDir func(path string) (bool, error)
 	// Cgroups is what a mount of type cgroup shows.
 	Cgroups []CgroupMount
-	// RootParent is the mount point that holds the root file system; needed
-	// only for a shared root file system propagation.
+	// RootParent is the mount point that holds the root file system, where it may
+	// still be shared with the host because of linux.rootfsPropagation.
 	RootParent string
 }
 

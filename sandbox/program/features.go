@@ -43,3 +43,11 @@ func NamespaceTypes() []string {
 
 // Capabilities lists the capabilities that winbox knows, in the order of their numbers.
 func Capabilities() []string { return slices.Clone(capabilityNames) }
+
+// Accepts tells whether [Compile] carries out what change makes of a spec, or
+// refuses it because this version of winbox cannot.
+func Accepts(change func(*specs.Spec)) bool {
+	spec := &specs.Spec{Process: &specs.Process{}, Linux: &specs.Linux{}}
+	change(spec)
+	return (&compiler{spec: spec}).refuse() == nil
+}

@@ -58,14 +58,8 @@ func (c *compiler) identity() error {
 	permitted := c.capSet("permitted", lists.Permitted)
 	inheritable := c.capSet("inheritable", lists.Inheritable)
 	ambient := c.capSet("ambient", lists.Ambient)
-	if extra := ambient &^ (permitted & inheritable); extra != 0 {
-		for number := range capabilityNames {
-			if extra>>number&1 == 1 {
-				c.warn("process.capabilities.ambient: %s left out: it is not both permitted and inheritable", capName(number))
-			}
-		}
-		ambient &^= extra
-	}
+	// The kernel lets nothing else be ambient; `runc spec` itself asks for more.
+	ambient &= permitted & inheritable
 	if !p.NoNewPrivileges {
 		// Without no_new_privs a filter needs CAP_SYS_ADMIN (seccomp(2)).
 		c.seccomp()

@@ -18,7 +18,7 @@ func (c *compiler) console() error {
 	}
 	const rdwr = unix.O_RDWR | unix.O_NOCTTY
 	ptmx, tty := c.register("ptmx"), c.register("tty")
-	c.openInRoot("/dev/pts/ptmx", "open a pseudo-terminal", rdwr).into(ptmx)
+	c.openInRoot("/dev/pts/ptmx", "open a pseudo-terminal, /dev/pts/ptmx (does the container mount devpts on /dev/pts?)", rdwr).into(ptmx)
 	c.call("ioctl", "unlock the pseudo-terminal", ptmx, named(unix.TIOCSPTLCK, "TIOCSPTLCK"), c.record("[0]", uint32(0)))
 	if s := p.ConsoleSize; s != nil && s.Width <= 0xffff && s.Height <= 0xffff {
 		c.call("ioctl", "set the terminal's size", ptmx, named(unix.TIOCSWINSZ, "TIOCSWINSZ"),

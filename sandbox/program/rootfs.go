@@ -37,7 +37,8 @@ func (c *compiler) rootfs() error {
 	top := c.openTop()
 	c.setAttr(fdOperand(top), prop.recursive, attr{}, prop.kind, "keep mounts from spreading to the host")
 	c.closeFrom(top)
-	if prop.kind == unix.MS_SHARED && c.opt.Host.RootParent != "" {
+	if c.opt.Host.RootParent != "" {
+		// The root file system would be mounted on the host as well, and
 		// pivot_root refuses a root on a shared mount (pivot_root(2)).
 		parent := c.register("parent")
 		c.call("openat", "open "+c.opt.Host.RootParent, cwdFD(), c.opt.Host.RootParent, openFlags(unix.O_PATH), 0).into(parent)
@@ -47,7 +48,8 @@ func (c *compiler) rootfs() error {
 	what := "mount the root file system " + rootfs
 	c.call("open_tree", what, cwdFD(), rootfs,
 		named(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE, "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_RECURSIVE")).into(c.root)
-	c.call("move_mount", what, c.root, "", cwdFD(), rootfs, named(unix.MOVE_MOUNT_F_EMPTY_PATH, "MOVE_MOUNT_F_EMPTY_PATH"))
+	c.call("move_mount", what, c.root, "", cwdFD(), rootfs,
+		named(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS, "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_SYMLINKS"))
 	return nil
 }
 

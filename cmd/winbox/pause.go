@@ -1,0 +1,25 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"winbox/sandbox"
+)
+
+func pauseCommand(g *globals) *cli.Command {
+	return &cli.Command{
+		Name:      "pause",
+		Usage:     "stop all processes of a container until `resume`",
+		ArgsUsage: "ID",
+		Action:    g.onContainer(func(_ *cli.Context, ct *sandbox.Container) error { return ct.Pause() }),
+	}
+}
+
+func resumeCommand(g *globals) *cli.Command {
+	return &cli.Command{
+		Name:      "resume",
+		Usage:     "let a paused container run on",
+		ArgsUsage: "ID",
+		Action:    g.onContainer(func(_ *cli.Context, ct *sandbox.Container) error { return ct.Resume() }),
+	}
+}
