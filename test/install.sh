@@ -39,8 +39,9 @@ install_sevenzip() {
 	[ ! -f "$to/.sum" ] || [ "$(cat "$to/.sum")" != "$sum" ] || return 0
 	command -v npm >/dev/null || install_npm
 	mkdir -p build
-	archive=build/$(cd build && npm pack "$name@$version" --ignore-scripts --silent 2>/dev/null | tail -n 1)
-	[ -f "$archive" ] || fail "npm pack $name@$version failed"
+	archive=build/$name-$version.tgz
+	(cd build && npm pack "$name@$version" --ignore-scripts --silent) >build/npm.log 2>&1 ||
+		fail "npm pack $name@$version failed: $(tail -n 3 build/npm.log)"
 	[ "$(sha256sum "$archive" | cut -d' ' -f1)" = "$sum" ] || fail "$archive: wrong SHA-256"
 	rm -rf --one-file-system "$to"
 	mkdir -p "$to"
