@@ -47,6 +47,9 @@ type Options struct {
 	NoNewKeyring bool
 	// Rootless turns control groups that cannot be had into a warning.
 	Rootless bool
+	// Signals are those for [Run] to pass on, from [Signals]; nil makes it get
+	// them itself.
+	Signals <-chan os.Signal
 	// Stats makes [Run] read what the container used.
 	Stats bool
 	// Scratch are directories to be removed with the container.
@@ -139,6 +142,10 @@ func Create(opt Options) (c *Container, err error) {
 }
 
 // claim makes a container's state directory and locks it.
+//
+// Between the two, a forced deletion may take the directory for a leftover and
+// remove it, and another creation may make it anew: whoever has the lock and
+// finds no state file there is the one that has claimed it.
 func claim(dir string) (*os.File, error) {
 	for {
 		if err := os.Mkdir(dir, 0o711); errors.Is(err, os.ErrExist) {
@@ -148,12 +155,17 @@ func claim(dir string) (*os.File, error) {
 		}
 		locked, err := lock(dir)
 		if errors.Is(err, ErrNotExist) {
-			continue // a forced deletion was faster: it took the directory for a leftover
+			continue
 		}
 		if err != nil {
 			os.Remove(dir)
+			return nil, err
 		}
-		return locked, err
+		if _, err := os.Lstat(filepath.Join(dir, stateFile)); err == nil {
+			locked.Close()
+			return nil, ErrExist
+		}
+		return locked, nil
 	}
 }
 

@@ -121,7 +121,11 @@ func (c *Container) join(p *program.Program, o initOptions) (*initProcess, error
 	if err != nil {
 		return nil, err
 	}
-	if err := init.awaitClone(p); err != nil {
+	err = init.awaitClone(p)
+	if err == nil {
+		err = init.proceed(p)
+	}
+	if err != nil {
 		init.kill()
 		init.close()
 		return nil, err

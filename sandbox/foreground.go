@@ -40,6 +40,16 @@ var forwarded = []os.Signal{
 	unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH,
 }
 
+// Signals collects the signals that a foreground container shares with its
+// caller, until stop is called. None of them ends the caller meanwhile: one who
+// makes something for the container that must not stay behind gets them before
+// that, and hands them on in [Options.Signals].
+func Signals() (signals <-chan os.Signal, stop func()) {
+	c := make(chan os.Signal, 16)
+	signal.Notify(c, forwarded...)
+	return c, func() { signal.Stop(c) }
+}
+
 // Run makes a container, runs its program in the foreground and removes the
 // container, unless keep. Signals are passed on; a second SIGINT, and the end
 // of ctx, kill it. started, if not nil, is called when the program runs.
@@ -52,10 +62,13 @@ func Run(ctx context.Context, opt Options, keep bool, started func(*Container)) 
 		opt.Console = tty.take
 		defer tty.close()
 	}
-	// Before there is a container, so that no signal can leave one behind.
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, forwarded...)
-	defer signal.Stop(signals)
+	signals := opt.Signals
+	if signals == nil {
+		// Before there is a container, so that no signal can leave one behind.
+		var stop func()
+		signals, stop = Signals()
+		defer stop()
+	}
 
 	c, err := Create(opt)
 	if err != nil {
@@ -95,9 +108,8 @@ func (c *Container) RunExec(ctx context.Context, opt ExecOptions) (int, error) {
 		opt.Console = tty.take
 		defer tty.close()
 	}
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, forwarded...)
-	defer signal.Stop(signals)
+	signals, stop := Signals()
+	defer stop()
 	pid, err := c.Exec(opt)
 	if err != nil {
 		return 0, err

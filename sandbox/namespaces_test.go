@@ -17,7 +17,7 @@ import (
 // namespaceFiles are the names in /proc/PID/ns of the kinds of namespaces.
 var namespaceFiles = map[specs.LinuxNamespaceType]string{
 	specs.PIDNamespace: "pid", specs.MountNamespace: "mnt", specs.IPCNamespace: "ipc", specs.UTSNamespace: "uts",
-	specs.NetworkNamespace: "net", specs.CgroupNamespace: "cgroup", specs.UserNamespace: "user",
+	specs.NetworkNamespace: "net", specs.CgroupNamespace: "cgroup", specs.UserNamespace: "user", specs.TimeNamespace: "time",
 }
 
 // nsLink is what names a namespace of a process, such as "uts:[4026531838]".

@@ -75,12 +75,17 @@ func TestProcess(t *testing.T) {
 // TestLowerOOMScore asks for what only a process with CAP_SYS_RESOURCE may do:
 // without it there is a warning, and the program runs.
 func TestLowerOOMScore(t *testing.T) {
-	b := newBundle(t, "/bin/cat", "/proc/self/oom_score_adj")
-	b.spec.Process.OOMScoreAdj = new(-999)
-	out, _ := b.run()
-	warned := strings.Contains(b.log.String(), "set oom_score_adj to -999: not permitted")
-	if lowered := out == "-999\n"; lowered == warned {
-		t.Errorf("oom_score_adj %s, warnings: %s", out, b.log)
+	for name, change := range map[string]func(*bundle){"": func(*bundle) {}, "in a user namespace": (*bundle).mapUsers} {
+		t.Run(name, func(t *testing.T) {
+			b := newBundle(t, "/bin/cat", "/proc/self/oom_score_adj")
+			b.spec.Process.OOMScoreAdj = new(-999)
+			change(b)
+			out, _ := b.run()
+			warned := strings.Contains(b.log.String(), "set oom_score_adj to -999: not permitted")
+			if lowered := out == "-999\n"; lowered == warned {
+				t.Errorf("oom_score_adj %s, warnings: %s", out, b.log)
+			}
+		})
 	}
 }
 
@@ -136,7 +141,7 @@ func TestExecutable(t *testing.T) {
 		b.file("script", "#!/bin/sh\necho script $0 $1\n", 0o755)
 		b.file("broken", "#!/missing/interpreter\n", 0o755)
 		b.file("garbage", "\x00garbage", 0o755)
-		b.mkdir("first")
+		b.mkdir("first/cat")
 		b.mkdir("second")
 		b.file("first/tool", "not executable", 0o644)
 		b.file("second/tool", "#!/bin/sh\necho second\n", 0o755)
@@ -154,6 +159,7 @@ func TestExecutable(t *testing.T) {
 		{"relative", []string{"./script", "a"}, "PATH=/bin", "/", "script ./script a\n", ""},
 		{"relative to the working directory", []string{"second/tool"}, "PATH=/bin", "/", "second\n", ""},
 		{"the first is not executable", []string{"tool"}, "PATH=/first:/second", "/", "second\n", ""},
+		{"the first is a directory", []string{"cat", "/plain"}, "PATH=/first:/bin", "/", "text", ""},
 		{"missing", []string{"/missing"}, "PATH=/bin", "/", "", `exec: "/missing": stat /missing: no such file or directory`},
 		{"missing in PATH", []string{"missing"}, "PATH=/bin:/first", "/", "", `exec: "missing": executable file not found in $PATH`},
 		{"directory", []string{"/bin"}, "PATH=/bin", "/", "", `exec: "/bin": is a directory`},

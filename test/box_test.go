@@ -17,6 +17,9 @@ import (
 	"time"
 )
 
+// failed is the exit code for what winbox itself cannot do, told from those of programs as env(1) does.
+const failed = 125
+
 // A box calls winbox with a state root of its own, which must be empty at the end of the test.
 type box struct {
 	t *testing.T

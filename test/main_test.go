@@ -160,5 +160,10 @@ func runTests(m *testing.M) (int, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, out)
 	}
-	return m.Run(), nil
+	code := m.Run()
+	left, err := filepath.Glob(filepath.Join(dataRoot, "containers", "*"))
+	if len(left) > 0 {
+		err = fmt.Errorf("left behind: %v", left)
+	}
+	return code, err
 }

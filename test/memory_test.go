@@ -23,6 +23,6 @@ func TestMemoryLimit(t *testing.T) {
 		b.run(allocate, "256").want(0, "256 MiB\n")
 	})
 	t.Run("too small", func(t *testing.T) {
-		b.run("--memory", "1m", allocate, "1").wantLine(1)
+		b.run("--memory", "1m", allocate, "1").wantLine(failed)
 	})
 }

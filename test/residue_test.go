@@ -38,7 +38,7 @@ func TestResidue(t *testing.T) {
 		{0, []string{"--rootless", token + "base.exe"}},
 		{3, []string{"cmd", "/c", "echo x>C:\\new.txt& reg add HKCU\\Software\\New /v v /d 1 >nul& exit 3"}},
 		{137, []string{"--memory", "32m", token + "allocate.exe", "64"}},
-		{1, []string{"--mount", "missing:E:", token + "base.exe"}},
+		{failed, []string{"--mount", "missing:E:", token + "base.exe"}},
 		{124, []string{"--timeout", "300ms", token + "wait.exe"}},
 		{0, []string{token + "base.exe"}},
 		{0, []string{token + "base.exe"}},

@@ -2,10 +2,10 @@ package test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // TestSignals stops a program by signals to winbox, without a terminal.
@@ -47,31 +47,31 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// TestSignalBeforeStart interrupts winbox at moments from its start on: whatever it was doing, nothing stays.
+// TestSignalBeforeStart interrupts winbox while it prepares the container: nothing stays, and the program is stopped.
 func TestSignalBeforeStart(t *testing.T) {
 	t.Parallel()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("needs strace, to interrupt at a given system call")
+	}
 	b := newBox(t)
 	// A name of its own, by which to find what stays in the data root.
 	writeFile(t, b.dir, "early.exe", []byte(readFile(t, build(t, "wait", "wait"))))
-	for delay := time.Duration(0); delay < 200*time.Millisecond; delay += 20 * time.Millisecond {
-		c := b.launch("early.exe")
-		if err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(delay)
-		// Twice, as an impatient user does: the second one kills.
-		for range 2 {
-			if err := c.Process.Signal(os.Interrupt); err != nil {
-				t.Error(err)
+	for _, moment := range []string{
+		"mkdirat:signal=INT:when=1", "mkdirat:signal=INT:when=3", "mkdirat:signal=TERM:when=6", "symlinkat:signal=HUP:when=1",
+		"memfd_create:signal=INT:when=1", "clone,clone3:signal=TERM:when=3+", "wait4,waitid:signal=INT:when=1",
+	} {
+		t.Run(moment, func(t *testing.T) {
+			c := b.launch("early.exe")
+			c.Args = append([]string{"strace", "--seccomp-bpf", "-f", "-o", "/dev/null", "-e", "inject=" + moment, c.Path}, c.Args[1:]...)
+			c.Path = strace
+			if c.wait(); c.ProcessState.Success() && c.out.Len() > 0 {
+				t.Errorf("exit code %d, output %q", c.code(), c.out.String())
 			}
-			time.Sleep(20 * time.Millisecond)
-		}
-		if c.wait(); c.code() == 0 {
-			t.Errorf("exit code 0 after %v", delay)
-		}
-		folders, err := filepath.Glob(filepath.Join(dataRoot, "containers", "early-*"))
-		if left := append(append(b.containers(), folders...), cgroups(t, "early-")...); len(left) > 0 || err != nil {
-			t.Fatalf("interrupted after %v: left %v %v", delay, left, err)
-		}
+			folders, err := filepath.Glob(filepath.Join(dataRoot, "containers", "early-*"))
+			if left := append(append(b.containers(), folders...), cgroups(t, "early-")...); len(left) > 0 || err != nil {
+				t.Errorf("left: %v %v", left, err)
+			}
+		})
 	}
 }

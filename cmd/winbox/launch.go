@@ -122,10 +122,13 @@ func (l *launch) run() error {
 		}
 		defer lock.Close()
 	}
+	// From here on a signal must not end winbox: the folder would stay.
+	signals, stop := sandbox.Signals()
+	defer stop()
 	if err := l.makeScratch(); err != nil {
 		return err
 	}
-	res, err := l.runIn(template)
+	res, err := l.runIn(template, signals)
 	if err != nil || !l.c.Bool("keep") {
 		// Usually gone with the container; not when there never was one.
 		err = errors.Join(err, os.RemoveAll(l.scratch))
@@ -192,7 +195,7 @@ func (l *launch) layoutFile() string { return filepath.Join(l.scratch, "layout")
 func (l *launch) stubFile() string   { return filepath.Join(l.scratch, "preloader") }
 
 // runIn makes the container, runs the program and removes the container.
-func (l *launch) runIn(template *wine.Template) (*sandbox.Result, error) {
+func (l *launch) runIn(template *wine.Template, signals <-chan os.Signal) (*sandbox.Result, error) {
 	spec, err := l.spec(template)
 	if err != nil {
 		return nil, err
@@ -202,7 +205,7 @@ func (l *launch) runIn(template *wine.Template) (*sandbox.Result, error) {
 	opt := sandbox.Options{
 		Root: l.root, ID: l.id, Bundle: &oci.Bundle{Dir: l.scratch, Spec: spec}, Windows: true, Start: true,
 		// A limit that the user has asked for is not left out.
-		Rootless: l.rootless && !limited, Stats: l.statusFile != nil, Scratch: []string{l.scratch}, Log: l.log,
+		Rootless: l.rootless && !limited, Stats: l.statusFile != nil, Signals: signals, Scratch: []string{l.scratch}, Log: l.log,
 	}
 	if l.c.String("prefix") != "" {
 		// What the program wrote to the registry is still with the wineserver when it ends.

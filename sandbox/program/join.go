@@ -96,6 +96,7 @@ func (c *compiler) join(target Target) error {
 		c.call("setns", "join the container's namespaces", target.PidFD, named(uint64(target.Namespaces), strings.Join(names, "|")))
 	}
 	c.clone(0)
+	c.await("wait until the runtime knows this process") // else its reports could come first
 	c.session()
 	if target.Namespaces&unix.CLONE_NEWUSER != 0 {
 		c.becomeMappedRoot()

@@ -85,13 +85,17 @@ func (c *compiler) findExecutable() error {
 		}
 		next := c.label()
 		exists := c.call("faccessat", note, cwdFD(), file, 0)
+		directory := isDir
+		if !last {
+			directory = next
+		}
 		may := c.call("faccessat", fmt.Sprintf("exec: %q", name), cwdFD(), file, named(unix.X_OK, "X_OK"))
 		if !last {
 			exists.tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES).failed(next)
 			may.tolerate(unix.EACCES).failed(next)
 		}
 		c.call("openat", fmt.Sprintf("exec: %q", name), cwdFD(), file, openFlags(unix.O_PATH|unix.O_DIRECTORY), 0).
-			tolerate(unix.ENOTDIR).ok(isDir).failed(found)
+			tolerate(unix.ENOTDIR).ok(directory).failed(found)
 		c.place(next)
 	}
 	c.place(isDir)
