@@ -204,7 +204,7 @@ func Compile(spec *specs.Spec, opt Options) (*Program, error) {
 		return nil, errors.New("linux.namespaces: a Windows container needs a pid namespace of its own")
 	}
 	c := newCompiler(spec, opt, ns)
-	for _, phase := range []func() error{
+	return c.carryOut(
 		c.refuse,
 		c.oomScore, // in a user namespace the file would not be the process's own any more
 		c.namespaces,
@@ -224,7 +224,12 @@ func Compile(spec *specs.Spec, opt Options) (*Program, error) {
 		c.limits,
 		c.identity,
 		c.execute,
-	} {
+	)
+}
+
+// carryOut compiles phase after phase.
+func (c *compiler) carryOut(phases ...func() error) (*Program, error) {
+	for _, phase := range phases {
 		if err := phase(); err != nil {
 			return nil, err
 		}

@@ -29,7 +29,7 @@ func CompileExec(spec *specs.Spec, target Target, opt Options) (*Program, error)
 	}
 	opt.Listen = -1
 	c := newJoin(spec, target, opt)
-	for _, phase := range []func() error{
+	return c.carryOut(
 		c.refuse,
 		c.oomScore,
 		func() error { return c.join(target) },
@@ -40,12 +40,7 @@ func CompileExec(spec *specs.Spec, target Target, opt Options) (*Program, error)
 		c.limits,
 		c.identity,
 		c.execute,
-	} {
-		if err := phase(); err != nil {
-			return nil, err
-		}
-	}
-	return c.finish()
+	)
 }
 
 // CompileHook makes the program that runs a hook of the runtime spec in the
