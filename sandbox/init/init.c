@@ -280,7 +280,7 @@ static __attribute__((noreturn)) void run(u8 *base)
 			channel = (int)a[0];
 			break;
 		case OP_FAIL:
-			result = -a[0];
+			result = a[1] == a[2] ? -a[0] : 0;
 			break;
 		case OP_SUPERVISE:
 			supervise(channel, i, (const char *)a[0], a[1], a[2], (u64)a[3], (int)a[4], (int)a[5]);

@@ -115,6 +115,7 @@ func (c *compiler) bind(m *specs.Mount, dest string, o mountOptions) error {
 	} else {
 		target = c.makeFile(dest, "mount "+source+" on it")
 	}
+	c.notInProc(target, dest)
 	c.attach(tree, target, what)
 	c.propagate(tree, dest, o)
 	c.closeFrom(tree)
@@ -204,6 +205,9 @@ func (c *compiler) filesystem(m *specs.Mount, dest string, o mountOptions) {
 		by = noLinks // masked and read-only paths are below them
 	}
 	target := c.makeDirBy(by, dest, "mount "+m.Type+" on it")
+	if m.Type != "proc" {
+		c.notInProc(target, dest)
+	}
 	keepMode := m.Type == "tmpfs" && !slices.ContainsFunc(o.data, func(s string) bool { return strings.HasPrefix(s, "mode=") })
 	var perm Register
 	if keepMode {
@@ -235,6 +239,20 @@ func (c *compiler) filesystem(m *specs.Mount, dest string, o mountOptions) {
 	}
 	c.propagate(mnt, dest, o)
 	c.closeFrom(target)
+}
+
+// notInProc makes sure that a destination that does not look so does not lie in
+// /proc all the same, by way of a link in the image.
+func (c *compiler) notInProc(target Register, dest string) {
+	if slices.Contains(procExceptions, dest) {
+		return
+	}
+	const statfsSize = 120 // struct statfs of x86-64 (asm-generic/statfs.h); f_type comes first
+	buf := c.bytes(make([]byte, statfsSize), "&statfs")
+	c.call("fstatfs", "look what file system "+dest+" is on", target, buf)
+	kind := c.register("f_type")
+	c.special(OpLoad, "load", "take f_type", buf, named(0xffffffff, "~0")).into(kind)
+	c.special(OpFail, "fail", "mount on "+dest+": it leads into /proc, where nothing may be mounted", named(uint64(unix.EPERM), "EPERM"), kind, named(unix.PROC_SUPER_MAGIC, "PROC_SUPER_MAGIC"))
 }
 
 // newFilesystem makes a detached mount of a new superblock.

@@ -22,7 +22,8 @@ const (
 	OpLoad
 	// OpChannel makes the descriptor Args[0] the one that errors are reported to.
 	OpChannel
-	// OpFail ends the program with the errno Args[0].
+	// OpFail ends the program with the errno Args[0], if there is no Args[1]
+	// and Args[2] or they are equal.
 	OpFail
 	// OpSupervise forks and executes Args[0] (path), Args[1] (argv), Args[2]
 	// (envp), and stays as process 1: it reaps every child, passes signals on

@@ -19,6 +19,7 @@ var numbers = map[string]uint32{
 	"fsconfig":      unix.SYS_FSCONFIG,
 	"fsmount":       unix.SYS_FSMOUNT,
 	"fsopen":        unix.SYS_FSOPEN,
+	"fstatfs":       unix.SYS_FSTATFS,
 	"fstat":         unix.SYS_FSTAT,
 	"ioctl":         unix.SYS_IOCTL,
 	"ioprio_set":    unix.SYS_IOPRIO_SET,
