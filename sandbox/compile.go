@@ -49,6 +49,10 @@ func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
 	if opt.Windows {
 		po.Status = next
 		next++
+		if opt.Hold != nil {
+			po.Hold = next
+			next++
+		}
 		filter, err := seccomp.Compile(exitProfile)
 		if err != nil {
 			return nil, nil, err

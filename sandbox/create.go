@@ -34,6 +34,10 @@ type Options struct {
 	// main one have to end by themselves.
 	StopGrace time.Duration
 
+	// Hold is a file that process 1 of a Windows container keeps open: a lock on
+	// it (flock(2)) lasts as long as the container, whatever becomes of winbox.
+	Hold *os.File
+
 	// Stdio are the standard streams; nil ones are those of the caller.
 	Stdio [3]*os.File
 	// Preserve is the number of descriptors, from 3 on, that the caller hands to the program.
@@ -64,7 +68,7 @@ type Options struct {
 const (
 	fdControl = iota
 	fdProgram
-	fdExtra // what else there is, from here on: listening socket, exit record, user namespaces
+	fdExtra // what else there is, from here on: listening socket, exit record, file to hold, user namespaces
 )
 
 func (opt *Options) stdio() [3]*os.File {
@@ -301,6 +305,9 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 		}
 		defer record.Close()
 		o.extra = append(o.extra, record)
+		if n.opt.Hold != nil {
+			o.extra = append(o.extra, n.opt.Hold)
+		}
 	}
 	for i := range spec.Mounts {
 		uids, gids, ok := program.IDMappings(&spec.Mounts[i], spec.Linux)

@@ -47,7 +47,10 @@ var forwarded = []os.Signal{
 func Signals() (signals <-chan os.Signal, stop func()) {
 	c := make(chan os.Signal, 16)
 	signal.Notify(c, forwarded...)
-	return c, func() { signal.Stop(c) }
+	// Nobody reads this one: with it, a write to a pipe that is closed is an error and not the end.
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, unix.SIGPIPE)
+	return c, func() { signal.Stop(c); signal.Stop(broken) }
 }
 
 // Run makes a container, runs its program in the foreground and removes the

@@ -92,6 +92,8 @@ type launch struct {
 	scratch   string
 	// statusFile is where finish tells what happened; nil without --status-file.
 	statusFile *os.File
+	// prefixLock keeps other containers from a persistent prefix.
+	prefixLock *os.File
 	// observed is what was seen of the address space, for the status file.
 	observed *layoutStatus
 }
@@ -116,19 +118,18 @@ func (l *launch) run() error {
 		defer l.statusFile.Close()
 	}
 	if prefix := l.c.String("prefix"); prefix != "" {
-		lock, err := wine.LockPrefix(prefix)
-		if err != nil {
+		if l.prefixLock, err = wine.LockPrefix(prefix); err != nil {
 			return err
 		}
-		defer lock.Close()
+		defer l.prefixLock.Close()
 	}
 	// From here on a signal must not end winbox: the folder would stay.
 	signals, stop := sandbox.Signals()
 	defer stop()
-	if err := l.makeScratch(); err != nil {
-		return err
+	var res *sandbox.Result
+	if err = l.makeScratch(); err == nil {
+		res, err = l.runIn(template, signals)
 	}
-	res, err := l.runIn(template, signals)
 	if err != nil || !l.c.Bool("keep") {
 		// Usually gone with the container; not when there never was one.
 		err = errors.Join(err, os.RemoveAll(l.scratch))
@@ -205,7 +206,7 @@ func (l *launch) runIn(template *wine.Template, signals <-chan os.Signal) (*sand
 	opt := sandbox.Options{
 		Root: l.root, ID: l.id, Bundle: &oci.Bundle{Dir: l.scratch, Spec: spec}, Windows: true, Start: true,
 		// A limit that the user has asked for is not left out.
-		Rootless: l.rootless && !limited, Stats: l.statusFile != nil, Signals: signals, Scratch: []string{l.scratch}, Log: l.log,
+		Rootless: l.rootless && !limited, Stats: l.statusFile != nil, Signals: signals, Hold: l.prefixLock, Scratch: []string{l.scratch}, Log: l.log,
 	}
 	if l.c.String("prefix") != "" {
 		// What the program wrote to the registry is still with the wineserver when it ends.

@@ -88,7 +88,7 @@ struct exit_record {
 };
 
 /* Descriptors of the supervisor, which has no use for the standard streams. */
-enum { STATUS_FD, EXITS_FD, SIGNALS_FD };
+enum { STATUS_FD, EXITS_FD, HOLD_FD, SIGNALS_FD };
 
 /* Waits for every process that has ended; returns 0 when none is left at all. */
 static int reap(struct child *main_child)
@@ -166,7 +166,7 @@ static int attend(struct child *main_child, struct __kernel_timespec *timeout)
  * what is orphaned, and when the program has ended lets the wineserver write
  * the registry before everything else dies with process 1 (pid_namespaces(7)).
  */
-static __attribute__((noreturn)) void supervise(int channel, u32 index, const char *path, long argv, long envp, u64 grace, int exits, int status)
+static __attribute__((noreturn)) void supervise(int channel, u32 index, const char **argv, long envp, u64 grace, int exits, int status, int hold)
 {
 	struct child child = { 0, 0, 0, 0, 0 };
 	u64 all = ~0ULL, none = 0;
@@ -187,20 +187,23 @@ static __attribute__((noreturn)) void supervise(int channel, u32 index, const ch
 		long err;
 
 		syscall4(__NR_rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof(none));
-		err = syscall3(__NR_execve, path, argv, envp);
+		err = syscall3(__NR_execve, argv[0], argv, envp);
 		fail(channel, index, err);
 	}
 	/*
 	 * The standard streams end with the program, not with process 1; and the
-	 * channel's end of file tells that execve succeeded. dup3(2) puts the two
-	 * descriptors that are needed in the place of the first streams (0: there
-	 * is none), close_range(2) closes the rest, and signalfd4(2)
-	 * takes the lowest number that is free then.
+	 * channel's end of file tells that execve succeeded. dup3(2) puts what is
+	 * needed in the place of the streams (0: there is none): the exit record,
+	 * the exit listener, and a file that is only held open, because a lock
+	 * goes with it. close_range(2) closes the rest; signalfd4(2) takes the
+	 * lowest number that is free then.
 	 */
 	if (!status || IS_ERR(syscall3(__NR_dup3, status, STATUS_FD, 0)))
 		syscall1(__NR_close, STATUS_FD);
 	if (!exits || IS_ERR(syscall3(__NR_dup3, exits, EXITS_FD, 0)))
 		syscall1(__NR_close, EXITS_FD);
+	if (!hold || IS_ERR(syscall3(__NR_dup3, hold, HOLD_FD, 0)))
+		syscall1(__NR_close, HOLD_FD);
 	syscall3(__NR_close_range, SIGNALS_FD, ~0U, 0);
 	fd = syscall4(__NR_signalfd4, -1, &all, sizeof(all), 0);
 	if (fd != SIGNALS_FD) { /* one of the others was not there */
@@ -283,7 +286,7 @@ static __attribute__((noreturn)) void run(u8 *base)
 			result = a[1] == a[2] ? -a[0] : 0;
 			break;
 		case OP_SUPERVISE:
-			supervise(channel, i, (const char *)a[0], a[1], a[2], (u64)a[3], (int)a[4], (int)a[5]);
+			supervise(channel, i, (const char **)a[0], a[1], (u64)a[2], (int)a[3], (int)a[4], (int)a[5]);
 		default:
 			result = -ENOSYS;
 		}

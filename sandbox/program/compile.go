@@ -29,9 +29,11 @@ type Options struct {
 	// StopGrace milliseconds for the processes that outlive the main one, and
 	// leaves the main one's exit code in the file with the descriptor Status
 	// (0: nowhere), whole if ExitFilter, which notifies of exit_group(2), can be loaded.
-	Supervise       bool
-	StopGrace       int
-	Status          int
+	Supervise bool
+	StopGrace int
+	Status    int
+	// Hold is a descriptor that it keeps open to its end; 0: none.
+	Hold            int
 	ExitFilter      []byte
 	ExitFilterFlags uint64
 

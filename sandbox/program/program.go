@@ -25,10 +25,12 @@ const (
 	// OpFail ends the program with the errno Args[0], if there is no Args[1]
 	// and Args[2] or they are equal.
 	OpFail
-	// OpSupervise forks and executes Args[0] (path), Args[1] (argv), Args[2]
-	// (envp), and stays as process 1: it reaps every child, passes signals on
-	// and, when the main process has ended, gives the others Args[3]
-	// milliseconds after SIGTERM before it exits with the main one's status.
+	// OpSupervise forks and executes Args[0] (argv; its first string is the
+	// path) with Args[1] (envp), and stays as process 1: it reaps every child,
+	// passes signals on and, when the main process has ended, gives the others
+	// Args[2] milliseconds after SIGTERM before it exits with the main one's
+	// status. Args[3] is the descriptor that tells of exit codes, Args[4] that
+	// of the exit record, Args[5] one to keep open; 0 is none.
 	OpSupervise
 )
 
