@@ -7,7 +7,8 @@
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 # urfave_cli_no_docs leaves the library's documentation renderer out, which costs most of a millisecond at every start.
-GOFLAGS := -trimpath -tags=urfave_cli_no_docs
+WINBOX_GOFLAGS := -trimpath -tags=urfave_cli_no_docs
+GOFLAGS := $(filter-out $(WINBOX_GOFLAGS),$(shell go env GOFLAGS)) $(WINBOX_GOFLAGS)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 export GOFLAGS
 # A static program starts faster and runs on any distribution.
