@@ -7,14 +7,58 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"runtime"
 	"strconv"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // copyUp copies a directory of the container into the tmpfs that is about to
 // hide it (option tmpcopyup). Both come as descriptors, and os.Root keeps to
 // what is below them, whatever links the image has.
+//
+// In a tmpfs of a user namespace nobody can make files whose user has no place
+// there: the copy is made as the one that the tmpfs belongs to, in a thread
+// that ends with it.
 func copyUp(from, to *os.File) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(to.Fd()), &st); err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 || st.Uid == 0 && st.Gid == 0 {
+		return copyTree(from, to)
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		err := actAs(int(st.Uid), int(st.Gid))
+		if err == nil {
+			err = copyTree(from, to)
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// actAs gives the thread other ids for its file operations (setfsuid(2)), but
+// leaves it the capabilities that such a change takes from the effective set.
+func actAs(uid, gid int) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return fmt.Errorf("capget: %w", err)
+	}
+	if err := errors.Join(unix.Setfsgid(gid), unix.Setfsuid(uid)); err != nil {
+		return err
+	}
+	if err := unix.Capset(&header, &sets[0]); err != nil {
+		return fmt.Errorf("capset: %w", err)
+	}
+	return nil
+}
+
+func copyTree(from, to *os.File) error {
 	source, err := os.OpenRoot("/proc/self/fd/" + strconv.Itoa(int(from.Fd())))
 	if err != nil {
 		return err
@@ -63,7 +107,8 @@ func copyEntry(source, target *os.Root, name string) error {
 	if err := target.Lchown(name, int(st.Uid), int(st.Gid)); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	if info.Mode().Type() == fs.ModeSymlink {
+	// The tmpfs itself has its mode already, which may not be the image's.
+	if info.Mode().Type() == fs.ModeSymlink || name == "." {
 		return nil
 	}
 	return target.Chmod(name, info.Mode())

@@ -72,8 +72,7 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 		}
 		po.Seccomp, po.SeccompFlags = filter.Bytes(), uint64(filter.Flags)
 	}
-	target := program.Target{PidFD: first + fdExtra, Namespaces: c.rec.Namespaces}
-	p, err := program.CompileExec(&joined, target, po)
+	p, err := program.CompileExec(&joined, c.target(first), po)
 	if err != nil {
 		return 0, err
 	}
@@ -99,6 +98,12 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 	return init.pid, nil
 }
 
+// target is the container as a program that joins it gets it; first is the
+// number of the first descriptor that is not the process's.
+func (c *Container) target(first int) program.Target {
+	return program.Target{PidFD: first + fdExtra, RootFD: first + fdExtra + 1, Namespaces: c.rec.Namespaces}
+}
+
 // join starts the init ELF with a program that joins the container, and waits
 // until it is inside.
 func (c *Container) join(p *program.Program, o initOptions) (*initProcess, error) {
@@ -116,7 +121,12 @@ func (c *Container) join(p *program.Program, o initOptions) (*initProcess, error
 	if !alive(c.rec.PID, c.rec.StartTime) {
 		return nil, ErrNotRunning
 	}
-	o.extra = []*os.File{target}
+	root, err := os.OpenFile("/proc/"+strconv.Itoa(c.rec.PID)+"/root", unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open the container's root: %w", err)
+	}
+	defer root.Close()
+	o.extra = []*os.File{target, root}
 	init, err := startInit(o, encoded)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -26,6 +27,10 @@ import (
 // hookStderr bounds how much of a failing hook's output becomes part of the error.
 const hookStderr = 4096
 
+// hookOutputDelay is how long the output of a hook that has ended is read on: a
+// process that it leaves behind may keep it open.
+const hookOutputDelay = time.Second
+
 // runHooks runs hooks in the runtime's namespaces, one after the other, until one fails.
 func (c *Container) runHooks(kind string, status oci.Status, hooks []specs.Hook) error {
 	return c.eachHook(kind, status, hooks, func(ctx context.Context, h *specs.Hook, state []byte, stderr io.Writer) error {
@@ -36,8 +41,11 @@ func (c *Container) runHooks(kind string, status oci.Status, hooks []specs.Hook)
 		cmd.Env = append([]string{}, h.Env...) // not nil, which would mean the runtime's own
 		cmd.Dir = c.rec.Bundle
 		cmd.Stdin, cmd.Stderr = bytes.NewReader(state), stderr
-		cmd.WaitDelay = time.Second
-		return cmd.Run()
+		cmd.WaitDelay = hookOutputDelay
+		if err := cmd.Run(); !errors.Is(err, exec.ErrWaitDelay) {
+			return err
+		}
+		return nil
 	})
 }
 
@@ -82,8 +90,7 @@ func (c *Container) eachHook(kind string, status oci.Status, hooks []specs.Hook,
 
 // runHookInside runs one hook through the init ELF.
 func (c *Container) runHookInside(ctx context.Context, h *specs.Hook, state []byte, stderr io.Writer) error {
-	p, err := program.CompileHook(h, program.Target{PidFD: 3 + fdExtra, Namespaces: c.rec.Namespaces},
-		program.Options{ID: c.rec.ID, Control: 3 + fdControl})
+	p, err := program.CompileHook(h, c.target(3), program.Options{ID: c.rec.ID, Control: 3 + fdControl})
 	if err != nil {
 		return err
 	}
@@ -111,9 +118,16 @@ func (c *Container) runHookInside(ctx context.Context, h *specs.Hook, state []by
 		feed.Write(state)
 		feed.Close()
 	}()
-	io.Copy(stderr, io.LimitReader(output, hookStderr))
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		io.Copy(stderr, io.LimitReader(output, hookStderr))
+		io.Copy(io.Discard, output) // else the hook could wait for ever to write the rest
+	}()
 	execErr := init.awaitExec(p)
 	status, err := wait(init.pid)
+	output.SetReadDeadline(time.Now().Add(hookOutputDelay))
+	<-read
 	switch {
 	case execErr != nil:
 		return execErr

@@ -17,7 +17,10 @@ import (
 // (runtime-spec, config-linux.md, "The Container Process State").
 func (c *Container) sendListener(listener *os.File, profile *specs.LinuxSeccomp, pid int) error {
 	state := c.State()
-	state.Status, state.PID = oci.Creating, c.rec.PID
+	state.PID = c.rec.PID
+	if pid == c.rec.PID { // and not one that is executed in a container that runs
+		state.Status = oci.Creating
+	}
 	message, err := json.Marshal(&specs.ContainerProcessState{
 		Version: specs.Version, Fds: []string{specs.SeccompFdName}, Pid: pid, Metadata: profile.ListenerMetadata,
 		State: specs.State{

@@ -286,6 +286,10 @@ func TestErrors(t *testing.T) {
 		{"tmpcopyup", mounts(specs.Mount{Destination: "/x", Type: "proc", Options: []string{"tmpcopyup"}}), `option "tmpcopyup" is for tmpfs only`},
 		{"mand", mounts(specs.Mount{Destination: "/x", Type: "tmpfs", Options: []string{"mand"}}), `option "mand" is not supported`},
 		{"id-mapped tmpfs", mounts(specs.Mount{Destination: "/x", Type: "tmpfs", UIDMappings: []specs.LinuxIDMapping{{Size: 1}}}), "uidMappings: only bind mounts"},
+		{"id-mapped in a user namespace", func(s *specs.Spec, _ *Options) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+			s.Mounts = []specs.Mount{{Destination: "/x", Source: "/srv", Options: []string{"bind", "idmap"}}}
+		}, "uidMappings: id-mapped mounts of a container with a user namespace"},
 		{"id-mapped without mappings", mounts(specs.Mount{Destination: "/x", Source: "/srv", Options: []string{"bind", "idmap"}}), "uidMappings: an id-mapped mount needs mappings"},
 		{"relative device", func(s *specs.Spec, _ *Options) { s.Linux.Devices = []specs.LinuxDevice{{Path: "x", Type: "c"}} }, "linux.devices[0]: path"},
 		{"device type", func(s *specs.Spec, _ *Options) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "z"}} }, "linux.devices[0]: type"},

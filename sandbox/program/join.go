@@ -13,6 +13,8 @@ type Target struct {
 	// PidFD is the number, in the init ELF, of a descriptor of the container's
 	// first process (pidfd_open(2)).
 	PidFD int
+	// RootFD is that of its root directory.
+	RootFD int
 	// Namespaces are the clone flags of the namespaces that are not the host's.
 	Namespaces int
 }
@@ -96,8 +98,12 @@ func (c *compiler) join(target Target) error {
 	if target.Namespaces&unix.CLONE_NEWUSER != 0 {
 		c.becomeMappedRoot()
 	}
+	// setns has gone to the root of the mount namespace. That is the host's when
+	// winbox itself was started in a changed root, and when the container's is
+	// only changed to, without a mount namespace of its own.
+	c.call("fchdir", "go to the container's root", target.RootFD)
+	c.call("chroot", "make it the root", ".")
 	c.root = c.register("root")
 	c.call("openat", "open the container's root", cwdFD(), "/", openFlags(unix.O_PATH|unix.O_DIRECTORY), 0).into(c.root)
-	c.call("fchdir", "enter the container's root", c.root)
 	return nil
 }

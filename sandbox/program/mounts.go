@@ -57,6 +57,9 @@ func (c *compiler) mount(index int, m *specs.Mount) error {
 		switch {
 		case !o.bind:
 			return fmt.Errorf("uidMappings: only bind mounts can be id-mapped")
+		case c.ns.Has(unix.CLONE_NEWUSER):
+			// mount_setattr wants privilege over the file system, which the program has not got in there.
+			return fmt.Errorf("uidMappings: id-mapped mounts of a container with a user namespace are not supported by this version of winbox")
 		case len(uids) == 0 || len(gids) == 0:
 			return fmt.Errorf("uidMappings: an id-mapped mount needs mappings of both users and groups, its own or the container's")
 		}

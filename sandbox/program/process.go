@@ -163,6 +163,9 @@ func (c *compiler) waitForStart() error {
 	}
 	conn := c.register("start")
 	c.call("accept4", "wait for start", c.opt.Listen, 0, 0, named(unix.SOCK_CLOEXEC, "SOCK_CLOEXEC")).into(conn)
+	// Now, not at execve together with the connection: whoever finds nobody
+	// listening knows that the container has been started.
+	c.call("close_range", "let nobody else start it", c.opt.Listen, c.opt.Listen, 0)
 	c.special(OpChannel, "channel", "report errors to start from here on", conn)
 	c.channel = fdOperand(conn)
 	return nil
