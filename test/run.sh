@@ -26,7 +26,7 @@ run_tests() { # go test arguments
 }
 
 case ${1-} in
-unit) run_tests $(go list ./... | grep -v '/test$') ;;
+unit) run_tests -count=1 $(go list ./... | grep -v '/test$') ;;
 integration) run_tests -count=1 -timeout 30m ./test ;;
 fuzz)
 	# The PE reader sees the most hostile input and gets the most time.
