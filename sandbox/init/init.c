@@ -305,11 +305,27 @@ static __attribute__((noreturn)) void run(u8 *base)
 	fail(channel, h->instructions, -ENOEXEC);
 }
 
+/* What the caller ignores or blocks (nohup(1), a shell's background job) is its own affair: execve(2) would pass it on. */
+static void reset_signals(void)
+{
+	struct {
+		u64 handler, flags, restorer, mask;
+	} by_default = { 0, 0, 0, 0 };
+	u64 none = 0;
+	int signal;
+
+	/* rt_sigaction(2) refuses SIGKILL and SIGSTOP, which cannot be ignored anyway. */
+	for (signal = 1; signal <= 64; signal++)
+		syscall4(__NR_rt_sigaction, signal, &by_default, 0, sizeof(by_default.mask));
+	syscall4(__NR_rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof(none));
+}
+
 __attribute__((noreturn, used)) void start(long *stack)
 {
 	const char *arg = (const char *)stack[2]; /* argv[1]: stack[0] is argc */
 	long fd = 0, size, base;
 
+	reset_signals();
 	while (*arg)
 		fd = fd * 10 + (*arg++ - '0');
 	/* lseek(2) gives the size of the memfd; mmap(2) maps it privately, as registers and pointers are written into it. */
