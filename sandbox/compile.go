@@ -53,11 +53,9 @@ func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
 			po.Hold = next
 			next++
 		}
-		filter, err := seccomp.Compile(exitProfile)
-		if err != nil {
+		if po.ExitFilter, po.ExitFilterFlags, err = filter(exitProfile); err != nil {
 			return nil, nil, err
 		}
-		po.ExitFilter, po.ExitFilterFlags = filter.Bytes(), uint64(filter.Flags)
 	}
 	po.MountUsers = map[int]int{}
 	for i := range spec.Mounts {
@@ -73,12 +71,10 @@ func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
 	if group != nil {
 		po.Host.Cgroups = cgroupMounts(group)
 	}
-	if spec.Linux != nil && spec.Linux.Seccomp != nil {
-		filter, err := seccomp.Compile(spec.Linux.Seccomp)
-		if err != nil {
+	if spec.Linux != nil {
+		if po.Seccomp, po.SeccompFlags, err = filter(spec.Linux.Seccomp); err != nil {
 			return nil, nil, err
 		}
-		po.Seccomp, po.SeccompFlags = filter.Bytes(), uint64(filter.Flags)
 	}
 	if spec.Linux != nil && slices.Contains([]string{"shared", "rshared", "slave", "private"}, spec.Linux.RootfsPropagation) {
 		if po.Host.RootParent, err = mountPointOf(opt.rootfs()); err != nil {
@@ -87,6 +83,18 @@ func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
 	}
 	p, err := program.Compile(spec, po)
 	return p, group, err
+}
+
+// filter compiles a seccomp profile, if there is one, to what seccomp(2) takes.
+func filter(profile *specs.LinuxSeccomp) (program []byte, flags uint64, err error) {
+	if profile == nil {
+		return nil, 0, nil
+	}
+	f, err := seccomp.Compile(profile)
+	if err != nil {
+		return nil, 0, err
+	}
+	return f.Bytes(), uint64(f.Flags), nil
 }
 
 // exitProfile notifies the init ELF of exit_group(2), whose argument is the exit

@@ -121,7 +121,7 @@ func Create(opt Options) (c *Container, err error) {
 		dir: filepath.Join(opt.Root, opt.ID),
 		rec: record{
 			Version: stateVersion, ID: opt.ID, Bundle: opt.Bundle.Dir, Rootfs: opt.rootfs(), Created: time.Now().UTC(),
-			Annotations: opt.Bundle.Spec.Annotations, Scratch: opt.Scratch,
+			Annotations: opt.Bundle.Spec.Annotations, Hooks: opt.Bundle.Spec.Hooks != nil, Scratch: opt.Scratch,
 		},
 	}}
 	if group != nil {

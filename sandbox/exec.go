@@ -14,7 +14,6 @@ import (
 
 	"winbox/oci"
 	"winbox/sandbox/program"
-	"winbox/seccomp"
 )
 
 // configFile, in the state directory, is the container's configuration as it
@@ -65,12 +64,8 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 	}
 	first := 3 + opt.Preserve
 	po := program.Options{ID: c.rec.ID, Control: first + fdControl, Preserve: opt.Preserve, ChownStdio: pipes(&create), Host: host}
-	if joined.Linux.Seccomp != nil {
-		filter, err := seccomp.Compile(joined.Linux.Seccomp)
-		if err != nil {
-			return 0, err
-		}
-		po.Seccomp, po.SeccompFlags = filter.Bytes(), uint64(filter.Flags)
+	if po.Seccomp, po.SeccompFlags, err = filter(joined.Linux.Seccomp); err != nil {
+		return 0, err
 	}
 	p, err := program.CompileExec(&joined, c.target(first), po)
 	if err != nil {
@@ -79,7 +74,7 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 	for _, w := range p.Warnings {
 		opt.Log.Warn(w)
 	}
-	init, err := c.join(p, initOptions{stdio: create.stdio(), preserve: opt.Preserve, group: c.group(), log: opt.Log})
+	init, err := c.join(p, initOptions{stdio: create.stdio(), preserve: opt.Preserve, group: c.Group(), log: opt.Log})
 	if err != nil {
 		return 0, err
 	}
@@ -111,16 +106,11 @@ func (c *Container) join(p *program.Program, o initOptions) (*initProcess, error
 	if err != nil {
 		return nil, err
 	}
-	pidfd, err := unix.PidfdOpen(c.rec.PID, 0)
+	target, err := c.process()
 	if err != nil {
-		return nil, ErrNotRunning
+		return nil, err
 	}
-	target := os.NewFile(uintptr(pidfd), "container")
 	defer target.Close()
-	// The descriptor holds the process; now it is certain whether it is the one meant.
-	if !alive(c.rec.PID, c.rec.StartTime) {
-		return nil, ErrNotRunning
-	}
 	root, err := os.OpenFile("/proc/"+strconv.Itoa(c.rec.PID)+"/root", unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open the container's root: %w", err)

@@ -366,18 +366,7 @@ func TestExecDetached(t *testing.T) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.run=^TestExecDetached$")
 	cmd.Env = append(os.Environ(), execVariable+"="+c.dir)
-	for _, text := range []string{"three", "four"} {
-		f, err := os.Open(b.hostFile(text, text+"\n"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
-	}
-	cmd.Stdout, cmd.Stderr = b.out, b.out
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%v: %s", err, contents(t, b.out))
-	}
+	b.preserve(cmd, "three", "four")
 	text, err := os.ReadFile(c.dir + "/exec.pid")
 	if err != nil {
 		t.Fatal(err)

@@ -105,7 +105,7 @@ func (c *Container) runHookInside(ctx context.Context, h *specs.Hook, state []by
 		return err
 	}
 	defer output.Close()
-	init, err := c.join(p, initOptions{stdio: [3]*os.File{stdin, said, said}, group: c.group()})
+	init, err := c.join(p, initOptions{stdio: [3]*os.File{stdin, said, said}, group: c.Group()})
 	said.Close()
 	stdin.Close()
 	if err != nil {
@@ -182,8 +182,10 @@ func (c *Container) createHooks(h *specs.Hooks) error {
 
 // hooks are those of the container's configuration; none when it cannot be read.
 func (c *Container) hooks() *specs.Hooks {
-	if spec, err := c.Spec(); err == nil && spec.Hooks != nil {
-		return spec.Hooks
+	if c.rec.Hooks { // else the configuration need not be read
+		if spec, err := c.Spec(); err == nil && spec.Hooks != nil {
+			return spec.Hooks
+		}
 	}
 	return &specs.Hooks{}
 }

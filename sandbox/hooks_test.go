@@ -154,18 +154,7 @@ func TestHooksFail(t *testing.T) {
 				if atOnce || kind == "prestart" || strings.HasPrefix(kind, "create") {
 					b.refused(want)
 				} else {
-					c := b.create()
-					if err := c.Start(); err == nil || !strings.Contains(err.Error(), want) {
-						t.Errorf("error %v, want one with %q", err, want)
-					}
-					wait(c.PID())
-					if got := c.Status(); got != oci.Stopped {
-						t.Errorf("status %s, want stopped", got)
-					}
-					if err := c.Delete(false); err != nil {
-						t.Error(err)
-					}
-					b.nothingLeft()
+					b.startFails(want)
 				}
 				for _, file := range []string{b.dir + "/next", b.path("data/next")} {
 					if _, err := os.Stat(file); err == nil {

@@ -116,21 +116,36 @@ func (c *Container) lockAndRead() (*os.File, error) {
 	return f, nil
 }
 
-// Signal sends a signal to the container's first process.
-func (c *Container) Signal(sig unix.Signal) error {
-	if c.Status() == oci.Stopped || c.rec.PID == 0 {
-		return ErrNotRunning
+// process opens the container's first process (pidfd_open(2)).
+//
+// # Errors
+//
+// [ErrNotRunning].
+func (c *Container) process() (*os.File, error) {
+	if c.rec.PID == 0 {
+		return nil, ErrNotRunning
 	}
 	fd, err := unix.PidfdOpen(c.rec.PID, 0)
 	if err != nil {
-		return ErrNotRunning
+		return nil, ErrNotRunning
 	}
-	defer unix.Close(fd)
+	f := os.NewFile(uintptr(fd), "process 1")
 	// The descriptor holds the process; now it is certain whether it is the one meant.
 	if !alive(c.rec.PID, c.rec.StartTime) {
-		return ErrNotRunning
+		f.Close()
+		return nil, ErrNotRunning
 	}
-	if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil {
+	return f, nil
+}
+
+// Signal sends a signal to the container's first process.
+func (c *Container) Signal(sig unix.Signal) error {
+	process, err := c.process()
+	if err != nil {
+		return err
+	}
+	defer process.Close()
+	if err := unix.PidfdSendSignal(int(process.Fd()), sig, nil, 0); err != nil {
 		if err == unix.ESRCH {
 			return ErrNotRunning
 		}
@@ -141,7 +156,7 @@ func (c *Container) Signal(sig unix.Signal) error {
 
 // SignalAll sends a signal to every process of the container.
 func (c *Container) SignalAll(sig unix.Signal) error {
-	g := c.group()
+	g := c.Group()
 	if g == nil {
 		return c.Signal(sig)
 	}
@@ -194,7 +209,7 @@ func (c *Container) Delete(force bool) error {
 
 // end kills what is left of the container.
 func (c *Container) end() error {
-	if g := c.group(); g != nil && (c.rec.SharedPID || c.Status() == oci.Paused) {
+	if g := c.Group(); g != nil && (c.rec.SharedPID || c.Status() == oci.Paused) {
 		if err := g.Kill(unix.SIGKILL); err != nil {
 			return err
 		}
@@ -247,6 +262,3 @@ func removeScratch(dir string) error {
 // Wait waits for the first process of a container that this process started
 // ([Options.Start]) and returns its exit status.
 func (c *Container) Wait() (unix.WaitStatus, error) { return wait(c.rec.PID) }
-
-// Group is the container's control group; nil when it has none.
-func (c *Container) Group() *cgroup.Group { return c.group() }

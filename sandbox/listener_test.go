@@ -5,14 +5,11 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
-	"strings"
 	"testing"
 	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
-
-	"winbox/oci"
 )
 
 // agent answers the notifications of seccomp filters with ENOSYS, whose
@@ -166,18 +163,7 @@ func TestListenerMissing(t *testing.T) {
 			b.opt.Start = true
 			b.refused(want)
 			b.opt.Start = false
-			c := b.create()
-			if err := c.Start(); err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("error %v, want one with %q", err, want)
-			}
-			wait(c.PID())
-			if got := c.Status(); got != oci.Stopped {
-				t.Errorf("status %s, want stopped", got)
-			}
-			if err := c.Delete(false); err != nil {
-				t.Error(err)
-			}
-			b.nothingLeft()
+			b.startFails(want)
 		})
 	}
 }

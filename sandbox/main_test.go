@@ -378,6 +378,41 @@ func (b *bundle) refused(want string) {
 	b.nothingLeft()
 }
 
+// startFails creates the container and starts it, which must end it for the
+// reason that contains want, and leave nothing that delete does not remove.
+func (b *bundle) startFails(want string) {
+	b.t.Helper()
+	c := b.create()
+	if err := c.Start(); err == nil || !strings.Contains(err.Error(), want) {
+		b.t.Errorf("error %v, want one with %q", err, want)
+	}
+	wait(c.PID())
+	if got := c.Status(); got != oci.Stopped {
+		b.t.Errorf("status %s, want stopped", got)
+	}
+	if err := c.Delete(false); err != nil {
+		b.t.Error(err)
+	}
+	b.nothingLeft()
+}
+
+// preserve hands cmd files with these texts as descriptors 3 and on, and runs it.
+func (b *bundle) preserve(cmd *exec.Cmd, texts ...string) {
+	b.t.Helper()
+	for _, text := range texts {
+		f, err := os.Open(b.hostFile(text, text+"\n"))
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		defer f.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	}
+	cmd.Stdout, cmd.Stderr = b.out, b.out
+	if err := cmd.Run(); err != nil {
+		b.t.Fatalf("%v: %s", err, contents(b.t, b.out))
+	}
+}
+
 // create makes the container; it is removed at the end of the test at the latest.
 func (b *bundle) create() *Container {
 	b.t.Helper()

@@ -222,18 +222,7 @@ func TestPreserve(t *testing.T) {
 	j := b.save()
 	j.Create, j.Start, j.Preserve = true, true, 2
 	cmd := j.command(t)
-	for _, text := range []string{"three", "four"} {
-		f, err := os.Open(b.hostFile(text, text+"\n"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
-	}
-	cmd.Stdout, cmd.Stderr = b.out, b.out
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%v: %s", err, contents(t, b.out))
-	}
+	b.preserve(cmd, "three", "four")
 	c, err := Load(b.opt.Root, b.opt.ID)
 	if err != nil {
 		t.Fatal(err)

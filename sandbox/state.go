@@ -61,6 +61,8 @@ type record struct {
 	// StartIndex on: those that `start` may have to explain.
 	StartIndex int      `json:"startIndex,omitempty"`
 	StartSteps []string `json:"startSteps,omitempty"`
+	// Hooks tells that the configuration has hooks.
+	Hooks bool `json:"hooks,omitempty"`
 	// Scratch are directories that live as long as the container.
 	Scratch []string `json:"scratch,omitempty"`
 }
@@ -190,7 +192,7 @@ func (c *Container) Status() oci.Status {
 	if !alive(c.rec.PID, c.rec.StartTime) {
 		return oci.Stopped
 	}
-	if g := c.group(); g != nil {
+	if g := c.Group(); g != nil {
 		if frozen, err := g.Frozen(); err == nil && frozen {
 			return oci.Paused
 		}
@@ -235,8 +237,8 @@ func (c *Container) State() oci.State {
 	return s
 }
 
-// group is the container's control group, or nil when it has none.
-func (c *Container) group() *cgroup.Group {
+// Group is the container's control group, or nil when it has none.
+func (c *Container) Group() *cgroup.Group {
 	if c.rec.Cgroup == nil {
 		return nil
 	}
