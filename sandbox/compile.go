@@ -81,6 +81,11 @@ func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
 			return nil, nil, fmt.Errorf("root.path: %w", err)
 		}
 	}
+	if !opt.Windows && spec.Process != nil {
+		changed := *spec
+		changed.Process = withEnvironment(spec.Process, opt.rootfs())
+		spec = &changed
+	}
 	p, err := program.Compile(spec, po)
 	return p, group, err
 }

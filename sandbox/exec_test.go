@@ -175,9 +175,9 @@ func TestExecProcess(t *testing.T) {
 		{"user", "id -u; id -g; id -G; umask", func(o *ExecOptions) {
 			o.Process.User = specs.User{UID: 1000, GID: 1001, AdditionalGids: []uint32{5, 27}, Umask: new(uint32(0o077))}
 		}, 0, "1000\n1001\n1001 5 27\n0077\n"},
-		{"missing directory and environment", "pwd; env | grep -v -e ^SHLVL -e ^PWD | sort", func(o *ExecOptions) {
+		{"directory and environment", "pwd; env | grep -v -e ^SHLVL -e ^PWD | sort", func(o *ExecOptions) {
 			o.Process.Cwd, o.Process.Env = "/tmp", []string{"PATH=/bin", "A=1=2"}
-		}, 0, "/tmp\nA=1=2\nPATH=/bin\n"},
+		}, 0, "/tmp\nA=1=2\nHOME=/\nPATH=/bin\n"},
 		{"capabilities", "grep -E '^Cap|^NoNew' /proc/self/status | tr -d '\\t'", func(o *ExecOptions) {
 			list := []string{"CAP_KILL"}
 			o.Process.Capabilities = &specs.LinuxCapabilities{Bounding: list, Effective: list, Permitted: list, Inheritable: list, Ambient: list}
@@ -220,6 +220,7 @@ func TestExecProcess(t *testing.T) {
 	}{
 		"missing":             {func(o *ExecOptions) { o.Process.Args = []string{"/missing"} }, `exec: "/missing": stat /missing: no such file or directory`},
 		"missing in PATH":     {func(o *ExecOptions) { o.Process.Args = []string{"missing"} }, `exec: "missing": executable file not found in $PATH`},
+		"working directory":   {func(o *ExecOptions) { o.Process.Cwd = "/new/deep" }, "enter the working directory /new/deep: no such file or directory"},
 		"garbage":             {func(o *ExecOptions) { o.Process.Args = []string{"/garbage"} }, `exec: "/garbage": exec format error`},
 		"no arguments":        {func(o *ExecOptions) { o.Process.Args = nil }, "process.args: empty"},
 		"nobody for terminal": {func(o *ExecOptions) { o.Process.Terminal = true }, "/dev/pts"},

@@ -32,8 +32,8 @@ func TestProcess(t *testing.T) {
 		{"cwd", "pwd", func(b *bundle) { b.spec.Process.Cwd = "/data" }, "/data\n"},
 		{"missing cwd", "pwd; stat -c %a /new/deep", func(b *bundle) { b.spec.Process.Cwd = "/new/deep" }, "/new/deep\n755\n"},
 		{"environment", "env | grep -v -e ^SHLVL -e ^PWD | sort", func(b *bundle) {
-			b.spec.Process.Env = []string{"PATH=/bin", "A=1=2", "EMPTY=", "LINES=a\nb"}
-		}, "A=1=2\nEMPTY=\nLINES=a\nPATH=/bin\nb\n"},
+			b.spec.Process.Env = []string{"A=0", "PATH=/bin", "A=1=2", "EMPTY=", "LINES=a\nb", "HOME=/home"}
+		}, "A=1=2\nEMPTY=\nHOME=/home\nLINES=a\nPATH=/bin\nb\n"},
 		{"limits", "ulimit -Sn; ulimit -Hn; ulimit -c; ulimit -Ss", func(b *bundle) {
 			b.spec.Process.Rlimits = []specs.POSIXRlimit{
 				{Type: "RLIMIT_NOFILE", Soft: 100, Hard: 200}, {Type: "RLIMIT_CORE", Soft: 0, Hard: 0}, {Type: "RLIMIT_STACK", Soft: 1 << 20, Hard: 2 << 20},
@@ -162,7 +162,7 @@ func TestExecutable(t *testing.T) {
 		{"the first is a directory", []string{"cat", "/plain"}, "PATH=/first:/bin", "/", "text", ""},
 		{"missing", []string{"/missing"}, "PATH=/bin", "/", "", `exec: "/missing": stat /missing: no such file or directory`},
 		{"missing in PATH", []string{"missing"}, "PATH=/bin:/first", "/", "", `exec: "missing": executable file not found in $PATH`},
-		{"directory", []string{"/bin"}, "PATH=/bin", "/", "", `exec: "/bin": is a directory`},
+		{"directory", []string{"/bin"}, "PATH=/bin", "/", "", `exec: "/bin": is a directory: permission denied`},
 		{"not executable", []string{"/plain"}, "PATH=/bin", "/", "", `exec: "/plain": permission denied`},
 		{"only not executable ones in PATH", []string{"tool"}, "PATH=/first", "/", "", `exec: "tool": permission denied`},
 		{"below a file", []string{"/plain/x"}, "PATH=/bin", "/", "", `exec: "/plain/x": stat /plain/x: not a directory`},

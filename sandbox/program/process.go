@@ -99,7 +99,8 @@ func (c *compiler) findExecutable() error {
 		c.place(next)
 	}
 	c.place(isDir)
-	c.special(OpFail, "fail", fmt.Sprintf("exec: %q", name), named(uint64(unix.EISDIR), "EISDIR"))
+	// Older engines know only permission denied, newer ones both.
+	c.special(OpFail, "fail", fmt.Sprintf("exec: %q: is a directory", name), named(uint64(unix.EACCES), "EACCES"))
 	c.place(found)
 	return nil
 }
@@ -125,9 +126,9 @@ func (c *compiler) executables() []string {
 	return files
 }
 
-// workingDirectory makes the process's current directory if it is missing, as
-// engines rely on, and enters it. The root has been entered by now: an
-// absolute path starts there.
+// workingDirectory enters the process's current directory. That of a new
+// container is made if it is missing, as engines rely on. The root has been
+// entered by now: an absolute path starts there.
 func (c *compiler) workingDirectory() {
 	cwd := c.spec.Process.Cwd
 	if cwd == "" {
@@ -136,7 +137,7 @@ func (c *compiler) workingDirectory() {
 	note := fmt.Sprintf("enter the working directory %s", cwd)
 	entered := c.label()
 	clean := path.Clean(cwd)
-	if clean == "/" {
+	if clean == "/" || c.joins {
 		c.call("chdir", note, clean)
 		return
 	}

@@ -1,0 +1,89 @@
+package sandbox
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+func TestEnvironment(t *testing.T) {
+	const passwd = "# comment\nroot:x:0:0:root:/root:/bin/sh\nshort:x:7\nuser:x:1000:1000::/home/user:/bin/sh\nempty:x:8:8:::\n+:::::/nis:\nother:x:1000:1:::\n"
+	tests := []struct {
+		name string
+		env  []string
+		uid  uint32
+		want []string
+	}{
+		{"home of root", []string{"A=1"}, 0, []string{"A=1", "HOME=/root"}},
+		{"home of a user", nil, 1000, []string{"HOME=/home/user"}},
+		{"unknown user", nil, 9, []string{"HOME=/"}},
+		{"no home", nil, 8, []string{"HOME=/"}},
+		{"line too short", nil, 7, []string{"HOME=/"}},
+		{"given", []string{"HOME=/x", "A=1"}, 0, []string{"HOME=/x", "A=1"}},
+		{"given empty", []string{"HOME=", "A=1"}, 0, []string{"A=1", "HOME=/root"}},
+		{"given twice, last empty", []string{"HOME=/x", "HOME="}, 0, []string{"HOME=/root"}},
+		{"twice", []string{"A=1", "B=2", "A=3"}, 0, []string{"B=2", "A=3", "HOME=/root"}},
+		{"without a value", []string{"A", "A=1", "A"}, 0, []string{"A", "HOME=/root"}},
+	}
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "etc/passwd"), []byte(passwd), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			p := &specs.Process{Env: slices.Clone(test.env), User: specs.User{UID: test.uid}}
+			if got := withEnvironment(p, root).Env; !slices.Equal(got, test.want) {
+				t.Errorf("%q, want %q", got, test.want)
+			}
+			if !slices.Equal(p.Env, test.env) {
+				t.Errorf("the process itself has changed: %q", p.Env)
+			}
+		})
+	}
+}
+
+// TestReadInRoot has files in the place of /etc/passwd that must not be read, or waited for.
+func TestReadInRoot(t *testing.T) {
+	outside := t.TempDir()
+	secret := filepath.Join(outside, "secret")
+	if err := os.WriteFile(secret, []byte("secret"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name string
+		make func(file string) error
+		want string
+	}{
+		{"file", func(file string) error { return os.WriteFile(file, []byte("0123456789"), 0o644) }, "01234567"},
+		{"link inside", func(file string) error {
+			if err := os.WriteFile(file+".real", []byte("real"), 0o644); err != nil {
+				return err
+			}
+			return os.Symlink("/../file.real", file)
+		}, "real"},
+		{"link outside", func(file string) error { return os.Symlink(secret, file) }, ""},
+		{"missing", func(string) error { return nil }, ""},
+		{"directory", func(file string) error { return os.Mkdir(file, 0o755) }, ""},
+		{"pipe", func(file string) error { return unix.Mkfifo(file, 0o644) }, ""},
+		{"no size", func(file string) error { return os.WriteFile(file, nil, 0o644) }, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			root := t.TempDir()
+			if err := test.make(filepath.Join(root, "file")); err != nil {
+				t.Fatal(err)
+			}
+			data, err := readInRoot(root, "file", 8)
+			if string(data) != test.want || (err == nil) != (test.want != "") {
+				t.Errorf("%q, %v; want %q", data, err, test.want)
+			}
+		})
+	}
+}
