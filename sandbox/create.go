@@ -91,8 +91,6 @@ type creation struct {
 	group *cgroup.Group // nil until it is made
 	scope *cgroup.Group // the one that systemd is to make; else nil
 	init  *initProcess
-	// hooked tells that hooks have been run, which the poststop hooks answer.
-	hooked bool
 }
 
 // Create makes a container. With [Options.Start] its program runs when Create
@@ -193,13 +191,7 @@ func (n *creation) undo() error {
 			}
 		}
 	}
-	if err := n.remove(); err != nil {
-		return err
-	}
-	if n.hooked {
-		n.poststop(n.opt.Bundle.Spec.Hooks, n.opt.Log)
-	}
-	return nil
+	return n.remove()
 }
 
 // rootfs is the absolute path of the root file system.
@@ -249,7 +241,6 @@ func (n *creation) make(p *program.Program, encoded []byte) error {
 		}
 	}
 	if h := n.opt.Bundle.Spec.Hooks; n.opt.Start && h != nil {
-		n.hooked = true
 		return n.runHooks("poststart", oci.Running, h.Poststart)
 	}
 	return nil
@@ -395,15 +386,9 @@ func (n *creation) hookPoints(h *specs.Hooks) map[int]func() error {
 	if h == nil {
 		return nil
 	}
-	points := map[int]func() error{program.ReportHooks: func() error {
-		n.hooked = true
-		return n.createHooks(h)
-	}}
+	points := map[int]func() error{program.ReportHooks: func() error { return n.createHooks(h) }}
 	if n.opt.Start && len(h.StartContainer) > 0 {
-		points[program.ReportCreated] = func() error {
-			n.hooked = true
-			return n.runHooksInside("startContainer", oci.Created, h.StartContainer)
-		}
+		points[program.ReportCreated] = func() error { return n.runHooksInside("startContainer", oci.Created, h.StartContainer) }
 	}
 	return points
 }

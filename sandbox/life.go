@@ -201,7 +201,9 @@ func (c *Container) Delete(force bool) error {
 	if err := c.remove(); err != nil {
 		return err
 	}
-	c.poststop(hooks, slog.Default())
+	if err := c.runHooks("poststop", oci.Stopped, hooks.Poststop); err != nil {
+		slog.Warn(err.Error()) // the container is gone all the same (runtime.md, "Lifecycle")
+	}
 	return nil
 }
 
