@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -39,6 +40,11 @@ type initOptions struct {
 
 // startInit starts the init ELF with a program.
 func startInit(o initOptions, encoded []byte) (*initProcess, error) {
+	// What winbox's caller has left open, and winbox does not know of, is not for
+	// the container: through a directory of the host's it could get out.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("keep descriptors from the container: %w", err)
+	}
 	elf, err := initelf.Open()
 	if err != nil {
 		return nil, err
@@ -128,6 +134,11 @@ func listenForStart(dir string) (*os.File, error) {
 		return nil, err
 	}
 	defer done()
+	// The file gets the socket's mode (unix(7)); with the caller's umask alone, other users might be let in.
+	if err := unix.Fchmod(fd, 0o600); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("set the mode of the start socket: %w", err)
+	}
 	if err := unix.Bind(fd, addr); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("bind start socket in %s: %w", dir, err)

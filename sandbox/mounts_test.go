@@ -441,12 +441,13 @@ func TestHostileImage(t *testing.T) {
 		b.expect("1:3\n0\nuntouched\n")
 	})
 	t.Run("dev is a link", func(t *testing.T) {
-		b := shell(t, "stat -c %t:%T /dev/null /tmp/null")
+		// Device nodes belong into /dev, and not into what may be a folder of the host's.
+		b := newBundle(t, "/bin/true")
 		if err := os.Remove(b.path("dev")); err != nil {
 			t.Fatal(err)
 		}
 		b.symlink("/tmp", "dev")
-		b.expect("1:3\n1:3\n")
+		b.refused("too many levels of symbolic links")
 	})
 	t.Run("dev is a link out of the root", func(t *testing.T) {
 		b := newBundle(t, "/bin/true")
@@ -468,7 +469,7 @@ func TestHostileImage(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.symlink("../outside", "dev")
-		b.refused("no such file or directory")
+		b.refused("too many levels of symbolic links")
 		if list, err := os.ReadDir(outside); err != nil || len(list) > 0 {
 			t.Errorf("the directory outside holds %v, %v", list, err)
 		}

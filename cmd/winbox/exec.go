@@ -28,7 +28,7 @@ func execCommand(g *globals) *cli.Command {
 			&cli.StringFlag{Name: "cwd", Usage: "its current directory"},
 			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "further environment variable NAME=VALUE"},
 			&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "UID[:GID] to run as"},
-			&cli.IntSliceFlag{Name: "additional-gids", Aliases: []string{"g"}, Usage: "further group"},
+			&cli.StringSliceFlag{Name: "additional-gids", Aliases: []string{"g"}, Usage: "further group"},
 			&cli.StringSliceFlag{Name: "cap", Aliases: []string{"c"}, Usage: "further capability"},
 			&cli.BoolFlag{Name: "no-new-privs", Usage: "let no execve give it privileges"},
 			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "return when it runs"},
@@ -113,9 +113,10 @@ func execProcess(c *cli.Context, ct *sandbox.Container) (*specs.Process, error) 
 			return nil, err
 		}
 	}
-	for _, gid := range c.IntSlice("additional-gids") {
-		if gid < 0 {
-			return nil, fmt.Errorf("--additional-gids: %d is negative", gid)
+	for _, text := range c.StringSlice("additional-gids") {
+		gid, err := strconv.ParseUint(text, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("--additional-gids: %q is not a number of 32 bits", text)
 		}
 		p.User.AdditionalGids = append(p.User.AdditionalGids, uint32(gid))
 	}

@@ -63,11 +63,7 @@ func (g *Group) Start(attr *syscall.SysProcAttr, start func() (pid int, err erro
 		return errors.Join(err, ErrFrozen)
 	}
 	if g.mode == V2 {
-		err := g.startUnified(attr, start)
-		if g.scope != nil && permission(err) {
-			return g.startOutside(attr, start)
-		}
-		return err
+		return g.startUnified(attr, start)
 	}
 	var err error
 	onOwnThread(func() {

@@ -175,6 +175,10 @@ type compiler struct {
 	channel Operand
 	// joins tells that the program joins a container that exists.
 	joins bool
+	// proc is the host's, while files of it are written to.
+	proc Register
+	// kernel are the mounts of proc and sysfs, in their order.
+	kernel []kernelMount
 	// devnull and empty are made when the first masked path needs them: the
 	// host's /dev/null, and an empty read-only tmpfs.
 	devnull, empty Register
@@ -340,6 +344,9 @@ func (c *compiler) joinAndClone() {
 		note string
 	}
 	var join []joined
+	if len(c.spec.Linux.Sysctl)+len(c.spec.Linux.TimeOffsets) > 0 {
+		c.openProc()
+	}
 	// All are opened first: after joining the mount namespace the paths may
 	// mean something else.
 	for _, known := range namespaceFlags {
@@ -368,11 +375,7 @@ func (c *compiler) timeNamespace() {
 	for _, clock := range slices.Sorted(maps.Keys(c.spec.Linux.TimeOffsets)) {
 		offset := c.spec.Linux.TimeOffsets[clock]
 		line := fmt.Sprintf("%s %d %d\n", clock, offset.Secs, offset.Nanosecs)
-		fd := c.register("offsets")
-		note := fmt.Sprintf("set the %s clock %d s and %d ns off", clock, offset.Secs, offset.Nanosecs)
-		c.call("openat", note, cwdFD(), "/proc/self/timens_offsets", openFlags(unix.O_WRONLY), 0).into(fd)
-		c.call("write", note, fd, line, len(line))
-		c.closeFrom(fd)
+		c.writeProc("self/timens_offsets", line, fmt.Sprintf("set the %s clock %d s and %d ns off", clock, offset.Secs, offset.Nanosecs))
 	}
 }
 

@@ -38,7 +38,7 @@ func (c *compiler) devices() error {
 	if !ownDev {
 		return nil
 	}
-	dev := c.makeDir("/dev", "link the standard streams there")
+	dev := c.makeDirBy(noLinks, "/dev", "link the standard streams there")
 	for _, link := range [][2]string{
 		{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"},
 		{"pts/ptmx", "ptmx"},
@@ -95,7 +95,7 @@ func checkDevice(d *specs.LinuxDevice) error {
 func (c *compiler) hostDevice(d *specs.LinuxDevice) {
 	what := "mount the host's " + d.Path
 	tree := c.cloneTree(cwdFD(), d.Path, false, what)
-	c.attach(tree, c.makeFile(d.Path, "mount the host's on it"), what)
+	c.attach(tree, c.makeFileBy(noLinks, d.Path, "mount the host's on it"), what)
 	c.closeFrom(tree)
 }
 
@@ -109,7 +109,7 @@ func (c *compiler) deviceNodes(list []specs.LinuxDevice) {
 			if in != "" {
 				c.closeFrom(dir)
 			}
-			dir, in = c.makeDir(p, "make devices in it"), p
+			dir, in = c.makeDirBy(noLinks, p, "make devices in it"), p
 		}
 		c.deviceNode(&list[i], dir)
 	}

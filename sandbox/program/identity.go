@@ -75,6 +75,12 @@ func (c *compiler) identity() error {
 		return err
 	}
 	uid, gid := int(p.User.UID), int(p.User.GID)
+	if p.User.UID == noChange {
+		return fmt.Errorf("process.user.uid: %d is no user: the kernel takes it for \"as before\", which is root", p.User.UID)
+	}
+	if p.User.GID == noChange {
+		return fmt.Errorf("process.user.gid: %d is no group: the kernel takes it for \"as before\", which is root's", p.User.GID)
+	}
 	c.call("setresgid", fmt.Sprintf("become group %d", gid), gid, gid, gid)
 	c.call("setresuid", fmt.Sprintf("become user %d", uid), uid, uid, uid)
 	c.capset(effective, permitted, inheritable)
@@ -89,6 +95,9 @@ func (c *compiler) identity() error {
 	c.call("umask", fmt.Sprintf("set the umask to %03o", mask), mode(mask))
 	return nil
 }
+
+// noChange is what setresuid(2) and setresgid(2) take for "leave it as it is".
+const noChange = 1<<32 - 1
 
 // groups sets the supplementary groups. In a user namespace whose setgroups
 // file says "deny" the call fails, and there is nothing to give up.
@@ -105,7 +114,10 @@ func (c *compiler) groups() error {
 		return nil
 	}
 	raw := make([]byte, 0, 4*len(gids))
-	for _, gid := range gids {
+	for i, gid := range gids {
+		if gid == noChange {
+			return fmt.Errorf("process.user.additionalGids[%d]: %d is no group", i, gid)
+		}
 		raw = binary.LittleEndian.AppendUint32(raw, gid)
 	}
 	list := c.bytes(raw, strings.ReplaceAll(fmt.Sprint(gids), " ", ", "))

@@ -53,6 +53,10 @@ func (c *compiler) mount(index int, m *specs.Mount) error {
 	if err != nil {
 		return err
 	}
+	if !o.remount {
+		// What is mounted over is not what is to be protected any more.
+		c.kernel = slices.DeleteFunc(c.kernel, func(k kernelMount) bool { return k.dest == dest || below(k.dest, dest) })
+	}
 	if uids, gids, ok := IDMappings(m, c.spec.Linux); ok {
 		switch {
 		case !o.bind:
@@ -73,6 +77,9 @@ func (c *compiler) mount(index int, m *specs.Mount) error {
 	case o.bind:
 		return c.bind(m, dest, o)
 	case m.Type == "cgroup" || m.Type == "cgroup2":
+		if len(o.data) > 0 {
+			return fmt.Errorf("option %q: a mount of control groups has no options of the file system's", o.data[0])
+		}
 		c.cgroupMount(dest, o)
 		return nil
 	case m.Type == "":
@@ -225,7 +232,7 @@ func (c *compiler) filesystem(m *specs.Mount, dest string, o mountOptions) {
 	if keepMode || o.copyUp {
 		a.set &^= unix.MOUNT_ATTR_RDONLY
 	}
-	mnt := c.newFilesystem(m.Type, source, o.data, a, what)
+	fs, mnt := c.newFilesystem(m.Type, source, o.data, a, what)
 	if keepMode {
 		c.call("fchmodat", "give the tmpfs the mode of "+dest, mnt, ".", perm)
 	}
@@ -241,8 +248,27 @@ func (c *compiler) filesystem(m *specs.Mount, dest string, o mountOptions) {
 		c.setAttr(fdOperand(mnt), true, o.tree, 0, "set attributes of "+dest)
 	}
 	c.propagate(mnt, dest, o)
+	if by == noLinks {
+		// Kept open under the lowest number, so that all above can be closed.
+		c.call("dup3", "keep "+dest+" at hand", mnt, target, named(unix.O_CLOEXEC, "O_CLOEXEC"))
+		c.kernel = append(c.kernel, kernelMount{dest, target})
+		c.closeFrom(fs)
+		return
+	}
 	c.closeFrom(target)
 }
+
+// kernelMount is a mount of proc or sysfs, kept open for the paths in it that
+// are to be hidden or protected: by their whole path, another container that
+// shares the root file system could have something else found, by renaming the
+// folder that is mounted on.
+type kernelMount struct {
+	dest string
+	root Register
+}
+
+// below tells whether p lies below directory dir; nothing lies below itself.
+func below(p, dir string) bool { return strings.HasPrefix(p, dir+"/") }
 
 // notInProc makes sure that a destination that does not look so does not lie in
 // /proc all the same, by way of a link in the image.
@@ -258,9 +284,9 @@ func (c *compiler) notInProc(target Register, dest string) {
 	c.special(OpFail, "fail", "mount on "+dest+": it leads into /proc, where nothing may be mounted", named(uint64(unix.EPERM), "EPERM"), kind, named(unix.PROC_SUPER_MAGIC, "PROC_SUPER_MAGIC"))
 }
 
-// newFilesystem makes a detached mount of a new superblock.
-func (c *compiler) newFilesystem(kind, source string, data []string, a attr, note string) Register {
-	fs := c.register("fs")
+// newFilesystem makes a detached mount of a new superblock; fs is what it is made of.
+func (c *compiler) newFilesystem(kind, source string, data []string, a attr, note string) (fs, mnt Register) {
+	fs = c.register("fs")
 	c.call("fsopen", note, kind, named(unix.FSOPEN_CLOEXEC, "FSOPEN_CLOEXEC")).into(fs)
 	setFlag, setString := named(fsconfigSetFlag, "FSCONFIG_SET_FLAG"), named(fsconfigSetString, "FSCONFIG_SET_STRING")
 	c.call("fsconfig", note, fs, setString, "source", source, 0)
@@ -273,9 +299,9 @@ func (c *compiler) newFilesystem(kind, source string, data []string, a attr, not
 		}
 	}
 	c.call("fsconfig", note, fs, named(fsconfigCreate, "FSCONFIG_CMD_CREATE"), 0, 0, 0)
-	mnt := c.register("mnt")
+	mnt = c.register("mnt")
 	c.call("fsmount", note, fs, named(unix.FSMOUNT_CLOEXEC, "FSMOUNT_CLOEXEC"), named(a.set, mountAttrText(a.set))).into(mnt)
-	return mnt
+	return fs, mnt
 }
 
 // modeOf loads the permission bits of an open file: fstat(2), st_mode.
@@ -294,15 +320,17 @@ func (c *compiler) modeOf(fd Register, name string) Register {
 func (c *compiler) cgroupMount(dest string, o mountOptions) {
 	if len(c.opt.Host.Cgroups) == 1 && c.opt.Host.Cgroups[0].Name == "" {
 		target := c.makeDir(dest, "mount cgroup2 on it")
+		c.notInProc(target, dest)
 		c.cgroupHierarchy(c.opt.Host.Cgroups[0], target, dest, o)
 		c.closeFrom(target)
 		return
 	}
 	what := "mount tmpfs on " + dest + " for the control groups"
 	target := c.makeDir(dest, what)
+	c.notInProc(target, dest)
 	later := o.one
 	top := attr{set: later.set &^ unix.MOUNT_ATTR_RDONLY}
-	mnt := c.newFilesystem("tmpfs", "tmpfs", []string{"mode=755"}, top, what)
+	_, mnt := c.newFilesystem("tmpfs", "tmpfs", []string{"mode=755"}, top, what)
 	c.attach(mnt, target, what)
 	for _, h := range c.opt.Host.Cgroups {
 		sub := path.Join(dest, h.Name)
@@ -342,6 +370,6 @@ func (c *compiler) cgroupHierarchy(h CgroupMount, target Register, dest string, 
 			data = append([]string{"none"}, data...)
 		}
 	}
-	mnt := c.newFilesystem(kind, "cgroup", data, o.one, what)
+	_, mnt := c.newFilesystem(kind, "cgroup", data, o.one, what)
 	c.attach(mnt, target, what)
 }

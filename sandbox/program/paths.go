@@ -18,9 +18,11 @@ var (
 	// whatever its links say, and through no link that the kernel makes up,
 	// such as /proc/self/fd/3.
 	inRoot = lookup{unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS, "RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS"}
-	// noLinks is for file systems that are looked for again by their path: a
-	// link could be changed in between by another container that shares it.
+	// noLinks is for what must be where its path says, and not elsewhere in the
+	// root or in a volume: the kernel's file systems, which security depends on, and devices.
 	noLinks = lookup{unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS, "RESOLVE_IN_ROOT|RESOLVE_NO_SYMLINKS"}
+	// inProc is for files of a /proc: those of nothing that is mounted inside it.
+	inProc = lookup{unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS, "RESOLVE_BENEATH|RESOLVE_NO_XDEV|RESOLVE_NO_MAGICLINKS"}
 )
 
 // openInRoot opens a path of the container.
@@ -29,6 +31,11 @@ func (c *compiler) openInRoot(p, note string, flags int) step {
 }
 
 func (c *compiler) openBy(by lookup, p, note string, flags int) step {
+	return c.openBelow(c.root, by, p, note, flags)
+}
+
+// openBelow opens a path below a directory.
+func (c *compiler) openBelow(below Register, by lookup, p, note string, flags int) step {
 	const openHowSize = 24 // sizeof(struct open_how)
 	value := uint64(flags | unix.O_CLOEXEC)
 	perm, text := uint64(0), openFlagText(value)
@@ -37,7 +44,7 @@ func (c *compiler) openBy(by lookup, p, note string, flags int) step {
 		text += ", 0644"
 	}
 	how := c.record("{"+text+", "+by.text+"}", value, perm, by.resolve)
-	return c.call("openat2", note, c.root, c.str(relative(p)), how, openHowSize)
+	return c.call("openat2", note, below, c.str(relative(p)), how, openHowSize)
 }
 
 // relative is a container path as openat2 takes it below the root's descriptor.
@@ -99,12 +106,14 @@ func (c *compiler) closeLevel(parent Register) {
 // empty one where there is none. A link to a file that is missing has its
 // target made, as images have such links for /etc/resolv.conf. O_NONBLOCK, in
 // case that another container makes something else of it in between.
-func (c *compiler) makeFile(p, note string) Register {
+func (c *compiler) makeFile(p, note string) Register { return c.makeFileBy(inRoot, p, note) }
+
+func (c *compiler) makeFileBy(by lookup, p, note string) Register {
 	file := c.register("file")
 	done := c.label()
-	c.openInRoot(p, "find "+p+" to "+note, unix.O_PATH).into(file).tolerate(unix.ENOENT).ok(done)
-	c.makeDir(path.Dir(path.Clean("/"+p)), note)
-	c.openInRoot(p, "make "+p, unix.O_CREAT|unix.O_NONBLOCK|unix.O_NOCTTY).into(file)
+	c.openBy(by, p, "find "+p+" to "+note, unix.O_PATH).into(file).tolerate(unix.ENOENT).ok(done)
+	c.makeDirBy(by, path.Dir(path.Clean("/"+p)), note)
+	c.openBy(by, p, "make "+p, unix.O_CREAT|unix.O_NONBLOCK|unix.O_NOCTTY).into(file)
 	c.place(done)
 	return file
 }

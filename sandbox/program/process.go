@@ -29,7 +29,7 @@ func (c *compiler) console() error {
 	c.sendFiles(ReportConsole, "send the terminal to the runtime", ptmx)
 	if c.ns.Has(unix.CLONE_NEWNS) && !c.joins {
 		tree := c.cloneTree(fdOperand(tty), "", false, "mount the terminal on /dev/console")
-		c.attach(tree, c.makeFile("/dev/console", "mount the terminal on it"), "mount the terminal on /dev/console")
+		c.attach(tree, c.makeFileBy(noLinks, "/dev/console", "mount the terminal on it"), "mount the terminal on /dev/console")
 		c.closeFrom(tree)
 	}
 	c.call("fchown", "give the terminal to the user", tty, int(p.User.UID), -1).tolerate(unix.EINVAL, unix.EPERM)
@@ -66,10 +66,6 @@ func (c *compiler) sendFiles(kind int, note string, files ...Register) {
 	c.call("sendmsg", note, c.channel, msg, named(unix.MSG_NOSIGNAL, "MSG_NOSIGNAL"))
 }
 
-// notInPath is what engines look for, and as with runc it is all that is said:
-// the name of ENOENT behind it would be of a file that nobody has named.
-const notInPath = ": executable file not found in $PATH"
-
 // findExecutable checks that there is something to execute, so that `create`
 // already reports it when not. The check is made with the rights of the
 // set-up; whether the user may execute it shows at execve.
@@ -85,7 +81,7 @@ func (c *compiler) findExecutable() error {
 		last := i == len(candidates)-1
 		note := fmt.Sprintf("exec: %q: stat %s", name, file)
 		if last && !strings.Contains(name, "/") {
-			note = fmt.Sprintf("exec: %q"+notInPath, name)
+			note = fmt.Sprintf("exec: %q: executable file not found in $PATH", name)
 		}
 		next := c.label()
 		exists := c.call("faccessat", note, cwdFD(), file, 0)
@@ -141,7 +137,12 @@ func (c *compiler) workingDirectory() {
 	note := fmt.Sprintf("enter the working directory %s", cwd)
 	entered := c.label()
 	clean := path.Clean(cwd)
-	if clean == "/" || c.joins {
+	if clean == "/" {
+		c.call("chdir", note, clean)
+		return
+	}
+	defer c.checkInside(clean)
+	if c.joins {
 		c.call("chdir", note, clean)
 		return
 	}
@@ -153,6 +154,18 @@ func (c *compiler) workingDirectory() {
 	}
 	c.call("chdir", note, clean)
 	c.place(entered)
+}
+
+// checkInside ends the program when its working directory is not below the
+// root: a descriptor of the host's file system, should there be one, would lead
+// there by way of /proc/self/fd. getcwd(2) begins with "(unreachable)" then.
+func (c *compiler) checkInside(cwd string) {
+	const pathMax = 4096 // linux/limits.h; a longer path is an error of getcwd
+	buf := c.bytes(make([]byte, pathMax), "&cwd")
+	c.call("getcwd", "look where the working directory "+cwd+" is", buf, pathMax)
+	first := c.register("first")
+	c.special(OpLoad, "load", "take the first character", buf, named(0xff, "0xff")).into(first)
+	c.special(OpFail, "fail", "enter the working directory "+cwd+": it is outside the root", named(uint64(unix.EPERM), "EPERM"), first, named('(', "'('"))
 }
 
 // waitForStart reports that the container is built. Unless it is to start at

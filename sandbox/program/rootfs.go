@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -81,11 +83,26 @@ func (c *compiler) protectedPaths() error {
 	return nil
 }
 
+// openProtected opens a path that is to be hidden or protected: in the mount of
+// the kernel's file system that it lies in, if it does.
+func (c *compiler) openProtected(p, note string, flags int) step {
+	p = path.Clean(p)
+	for _, k := range slices.Backward(c.kernel) {
+		if below(p, k.dest) {
+			return c.openBelow(k.root, inRoot, strings.TrimPrefix(p, k.dest), note, flags)
+		}
+	}
+	return c.openInRoot(p, note, flags)
+}
+
 func (c *compiler) readonlyPath(p string) {
+	// Another mount comes to lie over the whole: what is below is in there from now on.
+	c.kernel = slices.DeleteFunc(c.kernel, func(k kernelMount) bool { return k.dest == path.Clean(p) || below(k.dest, path.Clean(p)) })
+
 	what := "make " + p + " read-only"
 	skip := c.label()
 	fd := c.register("path")
-	c.openInRoot(p, "find "+p+" to make it read-only", unix.O_PATH).into(fd).tolerate(unix.ENOENT, unix.ENOTDIR).failed(skip)
+	c.openProtected(p, "find "+p+" to make it read-only", unix.O_PATH).into(fd).tolerate(unix.ENOENT, unix.ENOTDIR).failed(skip)
 	tree := c.cloneTree(fdOperand(fd), "", true, what)
 	c.setAttr(fdOperand(tree), true, attr{set: unix.MOUNT_ATTR_RDONLY}, 0, what)
 	c.attach(tree, fd, what)
@@ -100,15 +117,15 @@ func (c *compiler) maskPath(p string) {
 	if c.devnull == 0 {
 		c.devnull = c.register("devnull")
 		c.call("openat", "open the host's /dev/null", cwdFD(), "/dev/null", openFlags(unix.O_PATH), 0).into(c.devnull)
-		c.empty = c.newFilesystem("tmpfs", "tmpfs", []string{"nr_blocks=1", "nr_inodes=1"}, attr{set: unix.MOUNT_ATTR_RDONLY}, "make an empty directory to mask with")
+		_, c.empty = c.newFilesystem("tmpfs", "tmpfs", []string{"nr_blocks=1", "nr_inodes=1"}, attr{set: unix.MOUNT_ATTR_RDONLY}, "make an empty directory to mask with")
 	}
 	file, end, skip := c.label(), c.label(), c.label()
 	fd := c.register("path")
 	find := "find " + p + " to mask it"
-	c.openInRoot(p, find, unix.O_PATH|unix.O_DIRECTORY).into(fd).tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES).failed(file)
+	c.openProtected(p, find, unix.O_PATH|unix.O_DIRECTORY).into(fd).tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES).failed(file)
 	c.attach(c.cloneTree(fdOperand(c.empty), "", false, what), fd, what).ok(end)
 	c.place(file)
-	c.openInRoot(p, find, unix.O_PATH).into(fd).tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES).failed(skip)
+	c.openProtected(p, find, unix.O_PATH).into(fd).tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES).failed(skip)
 	c.attach(c.cloneTree(fdOperand(c.devnull), "", false, what), fd, what)
 	c.place(end)
 	c.closeFrom(fd)

@@ -21,6 +21,7 @@ var numbers = map[string]uint32{
 	"fsopen":        unix.SYS_FSOPEN,
 	"fstatfs":       unix.SYS_FSTATFS,
 	"fstat":         unix.SYS_FSTAT,
+	"getcwd":        unix.SYS_GETCWD,
 	"ioctl":         unix.SYS_IOCTL,
 	"ioprio_set":    unix.SYS_IOPRIO_SET,
 	"keyctl":        unix.SYS_KEYCTL,

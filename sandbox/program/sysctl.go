@@ -16,6 +16,25 @@ var ipcSysctls = []string{
 	"kernel.shm_rmid_forced",
 }
 
+// openProc opens the host's /proc, once, for files of it to be written to: by
+// their path they could be something else, after a mount namespace has been
+// joined whose processes mount what they like.
+func (c *compiler) openProc() Register {
+	if c.proc == 0 {
+		c.proc = c.register("proc")
+		c.call("openat", "open the host's /proc", cwdFD(), "/proc", openFlags(unix.O_PATH|unix.O_DIRECTORY), 0).into(c.proc)
+	}
+	return c.proc
+}
+
+// writeProc writes a text to a file below the host's /proc.
+func (c *compiler) writeProc(file, text, note string) {
+	proc, fd := c.openProc(), c.register("file")
+	c.openBelow(proc, inProc, file, note, unix.O_WRONLY).into(fd)
+	c.call("write", note, fd, text, len(text))
+	c.closeFrom(fd)
+}
+
 // sysctls writes kernel parameters through the host's /proc: it shows the
 // namespaces of whoever opens a file, and the image has no hand in it.
 func (c *compiler) sysctls() error {
@@ -25,11 +44,10 @@ func (c *compiler) sysctls() error {
 		if err := c.checkSysctl(name); err != nil {
 			return fmt.Errorf("linux.sysctl[%q]: %w", key, err)
 		}
-		note := "set " + name + " to " + value
-		fd := c.register("sysctl")
-		c.call("openat", note, cwdFD(), "/proc/sys/"+undotted(key), openFlags(unix.O_WRONLY), 0).into(fd)
-		c.call("write", note, fd, value, len(value))
-		c.closeFrom(fd)
+		c.writeProc("sys/"+undotted(key), value, "set "+name+" to "+value)
+	}
+	if c.proc != 0 {
+		c.closeFrom(c.proc)
 	}
 	return nil
 }
