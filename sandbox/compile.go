@@ -119,6 +119,9 @@ func findGroup(opt *Options) (*cgroup.Group, error) {
 	if opt.Bundle.Spec.Linux != nil {
 		asked = opt.Bundle.Spec.Linux.CgroupsPath
 	}
+	if opt.Systemd {
+		return cgroup.NewScope(asked, opt.ID, opt.Bundle.Spec.Annotations)
+	}
 	place, err := cgroup.Resolve(asked, opt.ID)
 	if err != nil {
 		return nil, err

@@ -49,6 +49,9 @@ type Options struct {
 	NoPivot bool
 	// NoNewKeyring leaves the container the session keyring of the caller.
 	NoNewKeyring bool
+	// Systemd has systemd keep the container's control group: a scope at
+	// linux.cgroupsPath, which has the form "slice:prefix:name" then.
+	Systemd bool
 	// Rootless turns control groups that cannot be had into a warning.
 	Rootless bool
 	// Signals are those for [Run] to pass on, from [Signals]; nil makes it get
@@ -85,7 +88,8 @@ func (opt *Options) stdio() [3]*os.File {
 type creation struct {
 	*Container
 	opt   *Options
-	group *cgroup.Group
+	group *cgroup.Group // nil until it is made
+	scope *cgroup.Group // the one that systemd is to make; else nil
 	init  *initProcess
 }
 
@@ -127,6 +131,9 @@ func Create(opt Options) (c *Container, err error) {
 	if group != nil {
 		state := group.State()
 		n.rec.Cgroup = &state
+		if group.Managed() {
+			n.scope = group
+		}
 	}
 	n.rec.StartIndex, n.rec.StartSteps = p.AfterStart()
 	locked, err := claim(n.dir)
@@ -239,11 +246,27 @@ func (n *creation) make(p *program.Program, encoded []byte) error {
 	return nil
 }
 
-func (n *creation) makeGroup() error {
+// resources are the container's limits, with rules for devices in any case.
+func (n *creation) resources() *specs.LinuxResources {
 	var res specs.LinuxResources
 	if asked := n.opt.Bundle.Spec.Linux.Resources; asked != nil {
 		res = *asked
 	}
+	res.Devices = cgroup.DeviceRules(res.Devices)
+	return &res
+}
+
+// makeGroup makes the container's control group. A scope is only made around a
+// process; there, it makes sure that systemd is to be had.
+func (n *creation) makeGroup() error {
+	if n.scope != nil {
+		if err := n.scope.Connect(); err != nil {
+			n.rec.Cgroup = nil
+			return err
+		}
+		return nil
+	}
+	res := n.resources()
 	// Without control groups, only what is asked for and cannot be had is worth a word.
 	level := slog.LevelDebug
 	if res.Memory != nil || res.CPU != nil || res.Pids != nil || res.BlockIO != nil || len(res.HugepageLimits) > 0 {
@@ -253,8 +276,7 @@ func (n *creation) makeGroup() error {
 		n.opt.Log.Log(context.Background(), level, "limits are not enforced: no control groups are mounted")
 		return nil
 	}
-	res.Devices = cgroup.DeviceRules(res.Devices)
-	group, err := cgroup.Create(n.rec.Cgroup.Path, &res)
+	group, err := cgroup.Create(n.rec.Cgroup.Path, res)
 	if err != nil {
 		if n.opt.Rootless && errors.Is(err, cgroup.ErrNotDelegated) {
 			n.opt.Log.Log(context.Background(), level, "limits are not enforced: "+err.Error())
@@ -264,14 +286,18 @@ func (n *creation) makeGroup() error {
 		n.rec.Cgroup = nil // what was made of it is gone
 		return err
 	}
+	n.setGroup(group)
+	return nil
+}
+
+// setGroup records a group that has been made: making it may have taught something of the host.
+func (n *creation) setGroup(group *cgroup.Group) {
 	for _, w := range group.Warnings() {
 		n.opt.Log.Warn(w)
 	}
 	n.group = group
-	// Not the state from before: creating may have learned something of the host.
 	state := group.State()
 	n.rec.Cgroup = &state
-	return nil
 }
 
 // spawn starts the init ELF and sees it through the program.
@@ -336,6 +362,12 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 	}
 	if err := n.save(); err != nil {
 		return err
+	}
+	if n.scope != nil {
+		if err := n.scope.Adopt(n.rec.PID, n.resources()); err != nil {
+			return err
+		}
+		n.setGroup(n.scope)
 	}
 	if ns.New&unix.CLONE_NEWUSER != 0 {
 		if err := writeMappings(n.init.pid, spec.Linux.UIDMappings, spec.Linux.GIDMappings); err != nil {

@@ -20,7 +20,7 @@ func Features() *features.Linux {
 	return &features.Linux{
 		Namespaces:   program.NamespaceTypes(),
 		Capabilities: program.Capabilities(),
-		Cgroup:       &features.Cgroup{V1: new(true), V2: new(true), Systemd: new(false), SystemdUser: new(false), Rdma: new(true)},
+		Cgroup:       &features.Cgroup{V1: new(true), V2: new(true), Systemd: new(true), SystemdUser: new(true), Rdma: new(true)},
 		Seccomp: &features.Seccomp{
 			Enabled: new(true), Actions: seccomp.Actions(), Operators: seccomp.Operators(), Archs: seccomp.Architectures(),
 			KnownFlags: seccomp.Flags(), SupportedFlags: seccomp.SupportedFlags(),

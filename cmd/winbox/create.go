@@ -68,7 +68,7 @@ func (g *globals) bundleOptions(c *cli.Context) (sandbox.Options, error) {
 	}
 	opt = sandbox.Options{
 		Root: g.root, ID: id, Bundle: bundle, Preserve: preserve, Console: consoleSocket(c), PIDFile: c.String("pid-file"),
-		NoPivot: c.Bool("no-pivot"), NoNewKeyring: c.Bool("no-new-keyring"), Rootless: g.rootless, Log: g.log,
+		NoPivot: c.Bool("no-pivot"), NoNewKeyring: c.Bool("no-new-keyring"), Rootless: g.rootless, Systemd: g.systemd, Log: g.log,
 	}
 	return opt, nil
 }

@@ -27,7 +27,7 @@ func TestFeatures(t *testing.T) {
 		t.Errorf("mount options %v, hooks %v", f.MountOptions, f.Hooks)
 	}
 	l := f.Linux
-	if len(l.Capabilities) < 41 || !slices.Contains(l.Namespaces, "mount") || !*l.Seccomp.Enabled || !*l.Cgroup.V1 || !*l.Cgroup.V2 || *l.Cgroup.Systemd {
+	if len(l.Capabilities) < 41 || !slices.Contains(l.Namespaces, "mount") || !*l.Seccomp.Enabled || !*l.Cgroup.V1 || !*l.Cgroup.V2 || !*l.Cgroup.Systemd {
 		t.Errorf("Linux part %s", stdout)
 	}
 	// Nothing is left unsaid that the Go types can say.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,6 +22,7 @@ type globals struct {
 	root     string
 	dataRoot string
 	rootless bool
+	systemd  bool
 }
 
 func (g *globals) flags() []cli.Flag {
@@ -31,7 +31,7 @@ func (g *globals) flags() []cli.Flag {
 		&cli.StringFlag{Name: "log", Usage: "file to write errors and warnings to (default: standard error)"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "format of the log: text or json"},
 		&cli.BoolFlag{Name: "debug", Usage: "log more"},
-		&cli.BoolFlag{Name: "systemd-cgroup", Usage: "have systemd manage control groups (not supported yet)"},
+		&cli.BoolFlag{Name: "systemd-cgroup", Usage: "have systemd keep the control groups of containers that are made; linux.cgroupsPath is slice:prefix:name"},
 		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "do without root's privileges: true, false or auto"},
 	}
 }
@@ -75,10 +75,7 @@ func (g *globals) open(c *cli.Context) error {
 	}
 	g.log = newLog(out, g.logJSON, level)
 	slog.SetDefault(g.log)
-	// Last, so that the log of the engine tells.
-	if c.Bool("systemd-cgroup") {
-		return errors.New("--systemd-cgroup: this version of winbox has no systemd cgroup driver; set the engine's cgroup manager to cgroupfs")
-	}
+	g.systemd = c.Bool("systemd-cgroup")
 	return nil
 }
 

@@ -206,7 +206,7 @@ func (l *launch) runIn(template *wine.Template, signals <-chan os.Signal) (*sand
 	opt := sandbox.Options{
 		Root: l.root, ID: l.id, Bundle: &oci.Bundle{Dir: l.scratch, Spec: spec}, Windows: true, Start: true,
 		// A limit that the user has asked for is not left out.
-		Rootless: l.rootless && !limited, Stats: l.statusFile != nil, Signals: signals, Hold: l.prefixLock, Scratch: []string{l.scratch}, Log: l.log,
+		Rootless: l.rootless && !limited, Systemd: l.systemd, Stats: l.statusFile != nil, Signals: signals, Hold: l.prefixLock, Scratch: []string{l.scratch}, Log: l.log,
 	}
 	if l.c.String("prefix") != "" {
 		// What the program wrote to the registry is still with the wineserver when it ends.

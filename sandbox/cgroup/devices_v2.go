@@ -29,6 +29,9 @@ func (g *Group) setDevicesV2(rules []rule) error {
 	if _, err := cgroup2.LoadAttachCgroupDeviceFilter(deviceFilter(rules), "Apache", int(dir.Fd())); err != nil {
 		return fmt.Errorf("attach a device filter to %s (CONFIG_CGROUP_BPF): %w", dir.Name(), err)
 	}
+	if g.scope != nil {
+		return nil // systemd's own is not ours to detach
+	}
 	for _, p := range old.Programs {
 		if err := detach(int(dir.Fd()), p.ID); err != nil {
 			return fmt.Errorf("detach the old device filter of %s: %w", dir.Name(), err)

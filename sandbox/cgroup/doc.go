@@ -3,10 +3,13 @@
 // statistics go through github.com/containerd/cgroups/v3; what that library
 // does not do, or does wrongly, is done here and the reason stands beside it.
 //
-// It is not for systemd-managed groups, for choosing limits, or for moving
-// anything that is not the container's. It touches only the groups that Create
-// made or that Load was told of, and on v2 the cgroup.subtree_control files on
-// the way to them.
+// A group may also be a scope that systemd keeps (package systemd): then systemd
+// makes it and knows its limits, and what systemd has no property for is
+// written here, as is everything else.
+//
+// It is not for choosing limits, or for moving anything that is not the
+// container's. It touches only the groups that Create or Adopt made or that Load
+// was told of, and on v2 the cgroup.subtree_control files on the way to them.
 //
 // Traps:
 //   - Start, not Add, is the fast way in: Add by process id makes the kernel wait

@@ -13,6 +13,8 @@ import (
 	"github.com/containerd/cgroups/v3/cgroup2"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"winbox/sandbox/cgroup/systemd"
 )
 
 // Group is the control group of one container, in every hierarchy of the host.
@@ -21,7 +23,8 @@ type Group struct {
 	path        string
 	hierarchies []Hierarchy // never empty
 	warnings    []string
-	killed      bool // see State.Killed
+	killed      bool   // see State.Killed
+	scope       *scope // nil when systemd has nothing to do with it
 }
 
 // State is what [Load] needs to find a group again. It is made for JSON.
@@ -34,10 +37,18 @@ type State struct {
 	// later is killed at birth: clone compares the group's count of kills
 	// with that of the parent's group. [Group.Start] then takes another way.
 	Killed bool `json:"killed,omitempty"`
+	// Systemd is the scope that systemd keeps for the group, if it does.
+	Systemd *systemd.Unit `json:"systemd,omitempty"`
 }
 
 // State returns what to store.
-func (g *Group) State() State { return State{Mode: g.mode, Path: g.path, Killed: g.killed} }
+func (g *Group) State() State {
+	s := State{Mode: g.mode, Path: g.path, Killed: g.killed}
+	if g.scope != nil {
+		s.Systemd = &g.scope.unit
+	}
+	return s
+}
 
 // Mode returns the cgroup version that holds the group's limits.
 func (g *Group) Mode() Mode { return g.mode }
@@ -131,6 +142,11 @@ func (g *Group) create(res *specs.LinuxResources, made *[]string) error {
 			}
 		}
 	}
+	return g.equip(res)
+}
+
+// equip gives a group that has been made what it is to have.
+func (g *Group) equip(res *specs.LinuxResources) error {
 	if g.mode == V2 {
 		enableControllers(g.unified(), nil)
 		all := true
@@ -256,6 +272,9 @@ func Load(s State) (*Group, error) {
 		return nil, err
 	}
 	g.killed = s.Killed
+	if s.Systemd != nil {
+		g.scope = &scope{unit: *s.Systemd}
+	}
 	return g, nil
 }
 
@@ -266,7 +285,17 @@ const deleteTimeout = 10 * time.Second
 // Delete removes the group and the groups that the container made in it. It
 // waits some seconds for processes that are on their way out. A missing group is
 // fine.
+//
+// A scope is stopped first. When systemd cannot be reached then, the group is
+// removed all the same: systemd forgets a scope that has no process left.
 func (g *Group) Delete() error {
+	if err := g.remove(g.stopScope()); err != nil {
+		return fmt.Errorf("delete cgroup %s: %w", g.path, err)
+	}
+	return nil
+}
+
+func (g *Group) remove(stopped error) error {
 	var last error
 	gone := await(deleteTimeout, func() bool {
 		last = nil
@@ -279,10 +308,10 @@ func (g *Group) Delete() error {
 	})
 	if !gone {
 		pids, _ := g.Pids()
-		return fmt.Errorf("delete cgroup %s: %w after %v; processes left: %v", g.path, last, deleteTimeout, pids)
+		return errors.Join(stopped, fmt.Errorf("%w after %v; processes left: %v", last, deleteTimeout, pids))
 	}
 	if last != nil {
-		return fmt.Errorf("delete cgroup %s: %w", g.path, last)
+		return errors.Join(stopped, last)
 	}
 	return nil
 }

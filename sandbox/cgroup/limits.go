@@ -107,6 +107,12 @@ func (g *Group) Update(res *specs.LinuxResources) error {
 			return fmt.Errorf("linux.resources.memory.limit: %d bytes are in use, more than the new limit of %d, and checkBeforeUpdate is set", stats.Memory.Usage, *m.Limit)
 		}
 	}
+	if g.scope != nil {
+		res = g.keepQuota(res)
+		if err := g.updateScope(res); err != nil {
+			return err
+		}
+	}
 	return g.apply(res)
 }
 

@@ -187,8 +187,8 @@ func cpuMax(c *specs.LinuxCPU, read func(string) string) (field string, value cg
 }
 
 func planBlockIOV2(p *plan, b *specs.LinuxBlockIO, has func(string) bool) {
-	// BFQ takes blkio's own range, 10 to 1000; io.weight has 1 to 10000.
-	file, scale := "io.weight", func(w uint16) int { return 1 + (int(w)-10)*9999/990 }
+	// BFQ takes blkio's own range, 10 to 1000.
+	file, scale := "io.weight", ioWeight
 	if has("io.bfq.weight") {
 		file, scale = "io.bfq.weight", func(w uint16) int { return int(w) }
 	}
@@ -230,6 +230,9 @@ func planBlockIOV2(p *plan, b *specs.LinuxBlockIO, has func(string) bool) {
 	throttle("throttleReadIOPSDevice", cgroup2.ReadIOPS, b.ThrottleReadIOPSDevice)
 	throttle("throttleWriteIOPSDevice", cgroup2.WriteIOPS, b.ThrottleWriteIOPSDevice)
 }
+
+// ioWeight turns a weight from 10 to 1000 into one for io.weight, from 1 to 10000.
+func ioWeight(w uint16) int { return 1 + (int(w)-10)*9999/990 }
 
 // sortedKeys makes the order of writes, and of errors, the same each time.
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

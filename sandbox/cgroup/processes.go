@@ -63,7 +63,11 @@ func (g *Group) Start(attr *syscall.SysProcAttr, start func() (pid int, err erro
 		return errors.Join(err, ErrFrozen)
 	}
 	if g.mode == V2 {
-		return g.startUnified(attr, start)
+		err := g.startUnified(attr, start)
+		if g.scope != nil && permission(err) {
+			return g.startOutside(attr, start)
+		}
+		return err
 	}
 	var err error
 	onOwnThread(func() {

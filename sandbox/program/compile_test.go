@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -348,21 +349,31 @@ func TestMissingCapability(t *testing.T) {
 func TestFailure(t *testing.T) {
 	spec, opt := bareSpec(), testOptions()
 	spec.Mounts = []specs.Mount{{Destination: "/tmp", Type: "tmpfs"}}
+	spec.Process.Args, spec.Process.Env = []string{"true"}, []string{"PATH=/bin"}
 	p, err := Compile(spec, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range p.Instructions {
-		if p.Instructions[i].Name == "fsopen" {
-			err := p.Failure(i, unix.EPERM)
-			if want := "mount tmpfs on /tmp: operation not permitted (try --rootless)"; err.Error() != want {
-				t.Errorf("got %q, want %q", err, want)
-			}
-			if !errors.Is(err, unix.EPERM) {
-				t.Error("the errno is lost")
-			}
-			return
+	for _, test := range []struct {
+		call  string
+		errno unix.Errno
+		want  string
+	}{
+		{"fsopen", unix.EPERM, "mount tmpfs on /tmp: operation not permitted (try --rootless)"},
+		{"execve", unix.EACCES, `exec: "true": permission denied`},
+		// Engines look for the end of this one.
+		{"faccessat", unix.ENOENT, `exec: "true": executable file not found in $PATH`},
+	} {
+		i := slices.IndexFunc(p.Instructions, func(in Instruction) bool { return in.Name == test.call })
+		if i < 0 {
+			t.Fatalf("no %s in the program", test.call)
+		}
+		err := p.Failure(i, test.errno)
+		if err.Error() != test.want {
+			t.Errorf("got %q, want %q", err, test.want)
+		}
+		if !errors.Is(err, test.errno) {
+			t.Errorf("%v: the errno is lost", err)
 		}
 	}
-	t.Fatal("no fsopen in the program")
 }

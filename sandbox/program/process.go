@@ -66,6 +66,10 @@ func (c *compiler) sendFiles(kind int, note string, files ...Register) {
 	c.call("sendmsg", note, c.channel, msg, named(unix.MSG_NOSIGNAL, "MSG_NOSIGNAL"))
 }
 
+// notInPath is what engines look for, and as with runc it is all that is said:
+// the name of ENOENT behind it would be of a file that nobody has named.
+const notInPath = ": executable file not found in $PATH"
+
 // findExecutable checks that there is something to execute, so that `create`
 // already reports it when not. The check is made with the rights of the
 // set-up; whether the user may execute it shows at execve.
@@ -81,7 +85,7 @@ func (c *compiler) findExecutable() error {
 		last := i == len(candidates)-1
 		note := fmt.Sprintf("exec: %q: stat %s", name, file)
 		if last && !strings.Contains(name, "/") {
-			note = fmt.Sprintf("exec: %q: executable file not found in $PATH", name)
+			note = fmt.Sprintf("exec: %q"+notInPath, name)
 		}
 		next := c.label()
 		exists := c.call("faccessat", note, cwdFD(), file, 0)

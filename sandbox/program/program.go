@@ -2,6 +2,7 @@ package program
 
 import (
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -113,6 +114,9 @@ type Error struct {
 
 // Error says what failed on what, and what to do where that is known.
 func (e *Error) Error() string {
+	if (e.Errno == unix.ENOENT || e.Errno == unix.ENOTDIR) && strings.HasSuffix(e.Note, notInPath) {
+		return e.Note
+	}
 	text := fmt.Sprintf("%s: %s", e.Note, e.Errno.Error())
 	if hint := hints[hintKey{e.Call, e.Errno}]; hint != "" {
 		text += " (" + hint + ")"

@@ -180,8 +180,8 @@ eventually() {
 	done
 }
 
-# pty [STEP...] -- CMD...: runs CMD on a terminal of its own; see pty.py.
-pty() { timeout -k 5 $LIMIT "$PYTHON" "$engines/pty.py" "$@"; }
+# pty [STEP...] -- CMD...: runs CMD on a terminal of its own; see terminal.py.
+pty() { timeout -k 5 $LIMIT "$PYTHON" "$engines/terminal.py" "$@"; }
 
 # ---- What is left behind
 
@@ -237,7 +237,7 @@ containers_config() {
 		cgroup_manager = "cgroupfs"
 		events_logger = "file"
 		runtime = "$RUNTIME_NAME"
-		init_path = "/usr/bin/tini"
+		init_path = "/usr/bin/tini-static"
 		[engine.runtimes]
 		$RUNTIME_NAME = ["$RUNTIME"]
 	END

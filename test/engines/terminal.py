@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""pty.py [STEP...] -- CMD...
+"""terminal.py [STEP...] -- CMD...
 
 Runs CMD on a terminal of its own, prints what it writes there, and ends with its exit code. The steps are done in order:
 
@@ -90,7 +90,7 @@ def main():
             if time.monotonic() > end:
                 raise TimeoutError("the command does not end")
     except (TimeoutError, ValueError, OSError) as error:
-        print(f"pty.py: {error}", file=sys.stderr)
+        print(f"terminal.py: {error}", file=sys.stderr)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         return 200
