@@ -1,8 +1,6 @@
 package oci
 
 import (
-	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"winbox/internal/jsontree"
 )
 
 // maxConfig bounds config.json; engines write a few tens of KiB.
@@ -81,14 +81,7 @@ func decode(r io.Reader, v any) error {
 	if len(data) > maxConfig {
 		return fmt.Errorf("larger than %d bytes", maxConfig)
 	}
-	if err := json.Unmarshal(data, v); err != nil {
-		var typed *json.UnmarshalTypeError
-		if errors.As(err, &typed) {
-			return fmt.Errorf("%s: JSON type %s where the specification wants %s", cmp.Or(typed.Field, "the whole"), typed.Value, typed.Type)
-		}
-		return fmt.Errorf("not valid JSON: %w", err)
-	}
-	return nil
+	return jsontree.Unmarshal(data, v)
 }
 
 // check makes sure of what every container needs; what concerns the set-up is

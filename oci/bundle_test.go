@@ -92,7 +92,7 @@ func TestLoad(t *testing.T) {
 		}
 	}
 	write(`{"ociVersion": 1}`)
-	if _, err := Load(dir); err == nil || err.Error() != file+": ociVersion: JSON type number where the specification wants string" {
+	if _, err := Load(dir); err == nil || err.Error() != file+": ociVersion: JSON type number 1 where the specification wants string" {
 		t.Errorf("wrong type: %v", err)
 	}
 	write(minimal)

@@ -16,19 +16,22 @@ import (
 
 // Compile makes the program of a container without making the container.
 func Compile(opt Options) (*program.Program, error) {
-	p, _, err := compile(&opt)
-	return p, err
+	group, err := findGroup(&opt)
+	if err != nil {
+		return nil, err
+	}
+	return compile(&opt, group)
 }
 
-// compile also gives the container's control group, which does not exist yet.
-func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
+// compile is [Compile] with the container's control group, which need not exist yet.
+func compile(opt *Options, group *cgroup.Group) (*program.Program, error) {
 	spec := opt.Bundle.Spec
 	if err := checkHooks(spec.Hooks); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	host, err := hostFacts()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	first := 3 + opt.Preserve
 	po := program.Options{
@@ -44,7 +47,6 @@ func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
 	if h := spec.Hooks; h != nil {
 		//lint:ignore SA1019 engines still send it
 		po.Hooks = len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0
-		po.StartHooks = len(h.StartContainer) > 0
 	}
 	if opt.Windows {
 		po.Status = next
@@ -54,7 +56,7 @@ func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
 			next++
 		}
 		if po.ExitFilter, po.ExitFilterFlags, err = filter(exitProfile); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	po.MountUsers = map[int]int{}
@@ -64,21 +66,17 @@ func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
 			next++
 		}
 	}
-	group, err := findGroup(opt)
-	if err != nil {
-		return nil, nil, err
-	}
 	if group != nil {
 		po.Host.Cgroups = cgroupMounts(group)
 	}
 	if spec.Linux != nil {
 		if po.Seccomp, po.SeccompFlags, err = filter(spec.Linux.Seccomp); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	if spec.Linux != nil && slices.Contains([]string{"shared", "rshared", "slave", "private"}, spec.Linux.RootfsPropagation) {
 		if po.Host.RootParent, err = mountPointOf(opt.rootfs()); err != nil {
-			return nil, nil, fmt.Errorf("root.path: %w", err)
+			return nil, fmt.Errorf("root.path: %w", err)
 		}
 	}
 	if !opt.Windows && spec.Process != nil {
@@ -86,8 +84,7 @@ func compile(opt *Options) (*program.Program, *cgroup.Group, error) {
 		changed.Process = withEnvironment(spec.Process, opt.rootfs())
 		spec = &changed
 	}
-	p, err := program.Compile(spec, po)
-	return p, group, err
+	return program.Compile(spec, po)
 }
 
 // filter compiles a seccomp profile, if there is one, to what seccomp(2) takes.

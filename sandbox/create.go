@@ -54,9 +54,9 @@ type Options struct {
 	Systemd bool
 	// Rootless turns control groups that cannot be had into a warning.
 	Rootless bool
-	// Signals are those for [Run] to pass on, from [Signals]; nil makes it get
-	// them itself.
-	Signals <-chan os.Signal
+	// Signals are those for [Run] to pass on; nil makes it catch them itself.
+	// [Create] waits until they are caught, so that none can leave half a container.
+	Signals *Signals
 	// Stats makes [Run] read what the container used.
 	Stats bool
 	// Scratch are directories to be removed with the container.
@@ -107,19 +107,15 @@ func Create(opt Options) (c *Container, err error) {
 	if err := checkID(opt.ID); err != nil {
 		return nil, err
 	}
-	p, group, err := compile(&opt)
+	group, err := findGroup(&opt)
 	if err != nil {
 		return nil, err
-	}
-	encoded, err := p.Encode()
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range p.Warnings {
-		opt.Log.Warn(w)
 	}
 	if err := makeRoot(opt.Root); err != nil {
 		return nil, err
+	}
+	if opt.Signals != nil {
+		opt.Signals.Wait()
 	}
 	n := &creation{opt: &opt, Container: &Container{
 		dir: filepath.Join(opt.Root, opt.ID),
@@ -135,7 +131,6 @@ func Create(opt Options) (c *Container, err error) {
 			n.scope = group
 		}
 	}
-	n.rec.StartIndex, n.rec.StartSteps = p.AfterStart()
 	locked, err := claim(n.dir)
 	if err != nil {
 		return nil, err
@@ -146,7 +141,7 @@ func Create(opt Options) (c *Container, err error) {
 			err = errors.Join(err, n.undo())
 		}
 	}()
-	if err := n.make(p, encoded); err != nil {
+	if err := n.make(group); err != nil {
 		return nil, err
 	}
 	return n.Container, nil
@@ -220,16 +215,17 @@ func makeRoot(dir string) error {
 }
 
 // make carries out the steps of Create that leave something behind.
-func (n *creation) make(p *program.Program, encoded []byte) error {
+func (n *creation) make(group *cgroup.Group) error {
 	// Written first, so that what follows can be cleaned up even if winbox is
 	// killed in between.
-	if err := n.saveSpec(n.opt.Bundle.Spec); err != nil {
-		return err
-	}
 	if err := n.save(); err != nil {
 		return err
 	}
-	if err := n.makeGroup(); err != nil {
+	// The kernel makes the control group while the program is compiled.
+	grouped := make(chan error, 1)
+	go func() { grouped <- n.makeGroup() }()
+	p, encoded, err := n.compile(group)
+	if err := errors.Join(<-grouped, err); err != nil {
 		return err
 	}
 	if err := n.spawn(p, encoded); err != nil {
@@ -244,6 +240,24 @@ func (n *creation) make(p *program.Program, encoded []byte) error {
 		return n.runHooks("poststart", oci.Running, h.Poststart)
 	}
 	return nil
+}
+
+// compile makes the program, and keeps what later commands need of the
+// configuration.
+func (n *creation) compile(group *cgroup.Group) (*program.Program, []byte, error) {
+	p, err := compile(n.opt, group)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, w := range p.Warnings {
+		n.opt.Log.Warn(w)
+	}
+	n.rec.StartIndex, n.rec.StartSteps = p.AfterStart()
+	encoded, err := p.Encode()
+	if err != nil {
+		return nil, nil, err
+	}
+	return p, encoded, n.saveSpec(n.opt.Bundle.Spec)
 }
 
 // resources are the container's limits, with rules for devices in any case.
@@ -360,9 +374,6 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 	if _, n.rec.StartTime, err = processStat(n.rec.PID); err != nil {
 		return fmt.Errorf("container init: %w", n.init.reason(p, err))
 	}
-	if err := n.save(); err != nil {
-		return err
-	}
 	if n.scope != nil {
 		if err := n.scope.Adopt(n.rec.PID, n.resources()); err != nil {
 			return err
@@ -375,6 +386,11 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 		}
 	}
 	if err := n.init.proceed(p); err != nil {
+		return err
+	}
+	// While the kernel builds the container. Should winbox be killed before, the
+	// program ends by itself, as nobody answers that the container is noted.
+	if err := n.save(); err != nil {
 		return err
 	}
 	n.opt.listener = func(file *os.File, pid int) error { return n.sendListener(file, spec.Linux.Seccomp, pid) }

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +11,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"winbox/internal/jsontree"
 	"winbox/oci"
 	"winbox/sandbox/program"
 )
@@ -28,6 +28,7 @@ type ExecOptions struct {
 	Console      func(master *os.File) error
 	PIDFile      string
 	IgnorePaused bool
+	Signals      *Signals // as in [Options], for [Container.RunExec]
 	Log          *slog.Logger
 }
 
@@ -136,22 +137,27 @@ func (c *Container) join(p *program.Program, o initOptions) (*initProcess, error
 // WaitProcess waits for a process that [Container.Exec] has started.
 func WaitProcess(pid int) (unix.WaitStatus, error) { return wait(pid) }
 
-// Spec is the container's configuration as it was when it was made.
+// Spec is the container's configuration as it was when it was made; not to be
+// changed.
 func (c *Container) Spec() (*specs.Spec, error) {
+	if c.spec != nil {
+		return c.spec, nil
+	}
 	data, err := os.ReadFile(filepath.Join(c.dir, configFile))
 	if err != nil {
 		return nil, fmt.Errorf("read the container's configuration: %w", err)
 	}
 	var spec specs.Spec
-	if err := json.Unmarshal(data, &spec); err != nil {
+	if err := jsontree.Unmarshal(data, &spec); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(c.dir, configFile), err)
 	}
-	return &spec, nil
+	c.spec = &spec
+	return c.spec, nil
 }
 
 // saveSpec keeps the configuration for later commands: the bundle may change.
 func (c *Container) saveSpec(spec *specs.Spec) error {
-	data, err := json.Marshal(spec)
+	data, err := jsontree.Marshal(spec)
 	if err != nil {
 		return err
 	}

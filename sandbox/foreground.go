@@ -40,17 +40,36 @@ var forwarded = []os.Signal{
 	unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH,
 }
 
-// Signals collects the signals that a foreground container shares with its
-// caller, until stop is called. None of them ends the caller meanwhile: one who
-// makes something for the container that must not stay behind gets them before
-// that, and hands them on in [Options.Signals].
-func Signals() (signals <-chan os.Signal, stop func()) {
-	c := make(chan os.Signal, 16)
-	signal.Notify(c, forwarded...)
-	// Nobody reads this one: with it, a write to a pipe that is closed is an error and not the end.
-	broken := make(chan os.Signal, 1)
-	signal.Notify(broken, unix.SIGPIPE)
-	return c, func() { signal.Stop(c); signal.Stop(broken) }
+// Signals are those that a foreground container shares with its caller. None of
+// them ends the caller while they are caught.
+type Signals struct {
+	c, broken chan os.Signal
+	caught    chan struct{} // closed when all are
+}
+
+// CatchSignals begins to catch signals for [Options.Signals]. It does so in the
+// background, as the Go runtime takes a good part of a millisecond for it.
+func CatchSignals() *Signals {
+	s := &Signals{c: make(chan os.Signal, 16), broken: make(chan os.Signal, 1), caught: make(chan struct{})}
+	go func() {
+		defer close(s.caught)
+		signal.Notify(s.c, forwarded...)
+		// Nobody reads this one: with it, a write to a pipe that is closed is an error and not the end.
+		signal.Notify(s.broken, unix.SIGPIPE)
+	}()
+	return s
+}
+
+// Wait returns when the signals are caught: from then on, what is made for the
+// container does not stay behind because of a signal.
+func (s *Signals) Wait() { <-s.caught }
+
+// Stop lets them do again what they do by default. One who ends anyway saves
+// time without.
+func (s *Signals) Stop() {
+	s.Wait()
+	signal.Stop(s.c)
+	signal.Stop(s.broken)
 }
 
 // Run makes a container, runs its program in the foreground and removes the
@@ -65,12 +84,9 @@ func Run(ctx context.Context, opt Options, keep bool, started func(*Container)) 
 		opt.Console = tty.take
 		defer tty.close()
 	}
-	signals := opt.Signals
-	if signals == nil {
-		// Before there is a container, so that no signal can leave one behind.
-		var stop func()
-		signals, stop = Signals()
-		defer stop()
+	if opt.Signals == nil {
+		opt.Signals = CatchSignals()
+		defer opt.Signals.Stop()
 	}
 
 	c, err := Create(opt)
@@ -81,7 +97,7 @@ func Run(ctx context.Context, opt Options, keep bool, started func(*Container)) 
 		started(c)
 	}
 	tty.start(opt.stdio())
-	status, err := attend(ctx, c.rec.PID, signals, tty, &res, func(sig unix.Signal) {
+	status, err := attend(ctx, c.rec.PID, opt.Signals, tty, &res, func(sig unix.Signal) {
 		if sig == unix.SIGKILL {
 			c.SignalAll(sig)
 		}
@@ -111,21 +127,24 @@ func (c *Container) RunExec(ctx context.Context, opt ExecOptions) (int, error) {
 		opt.Console = tty.take
 		defer tty.close()
 	}
-	signals, stop := Signals()
-	defer stop()
+	if opt.Signals == nil {
+		opt.Signals = CatchSignals()
+		defer opt.Signals.Stop()
+	}
+	opt.Signals.Wait()
 	pid, err := c.Exec(opt)
 	if err != nil {
 		return 0, err
 	}
 	tty.start((&Options{Stdio: opt.Stdio}).stdio())
 	var res Result
-	status, err := attend(ctx, pid, signals, tty, &res, func(sig unix.Signal) { unix.Kill(pid, sig) })
+	status, err := attend(ctx, pid, opt.Signals, tty, &res, func(sig unix.Signal) { unix.Kill(pid, sig) })
 	tty.finish()
 	return exitCode(status), err
 }
 
 // attend waits for a child and passes signals on to it by way of deliver.
-func attend(ctx context.Context, pid int, signals <-chan os.Signal, tty *terminal, res *Result, deliver func(unix.Signal)) (unix.WaitStatus, error) {
+func attend(ctx context.Context, pid int, signals *Signals, tty *terminal, res *Result, deliver func(unix.Signal)) (unix.WaitStatus, error) {
 	var status unix.WaitStatus
 	ended := make(chan error, 1)
 	go func() {
@@ -142,7 +161,7 @@ func attend(ctx context.Context, pid int, signals <-chan os.Signal, tty *termina
 			res.TimedOut = true
 			ctx = context.Background()
 			deliver(unix.SIGKILL)
-		case s := <-signals:
+		case s := <-signals.c:
 			sig := s.(unix.Signal)
 			switch sig {
 			case unix.SIGWINCH:

@@ -294,23 +294,22 @@ func (i *initProcess) awaitCreated(p *program.Program, opt *Options, hooks map[i
 			if err := i.proceed(p); err != nil {
 				return err
 			}
-		case m.kind == program.ReportCreated:
-			if !opt.Start {
-				return nil
-			}
-			created = true
-		case m.kind == program.ReportHooks:
-		default:
-			m.closeFiles()
-			return fmt.Errorf("container init: unexpected report %d", m.kind)
-		}
-		if run := hooks[int(m.kind)]; run != nil {
-			if err := run(); err != nil {
-				return err
+		case m.kind == program.ReportCreated || m.kind == program.ReportHooks:
+			created = m.kind == program.ReportCreated
+			if run := hooks[int(m.kind)]; run != nil {
+				if err := run(); err != nil {
+					return err
+				}
 			}
 			if err := i.proceed(p); err != nil {
 				return err
 			}
+			if created && !opt.Start {
+				return nil
+			}
+		default:
+			m.closeFiles()
+			return fmt.Errorf("container init: unexpected report %d", m.kind)
 		}
 	}
 }

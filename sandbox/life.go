@@ -189,7 +189,7 @@ func (c *Container) Delete(force bool) error {
 			return err
 		}
 		// A creation that was cut off before it had anything to record.
-		return os.RemoveAll(c.dir)
+		return c.forget()
 	}
 	if status := c.Status(); !force && status != oci.Stopped && status != oci.Created {
 		return fmt.Errorf("cannot delete container %s that is not stopped: %s", c.rec.ID, status)
@@ -239,6 +239,18 @@ func (c *Container) remove() error {
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
+	}
+	return c.forget()
+}
+
+// forget removes the state directory: first what it usually holds, which saves
+// listing it.
+func (c *Container) forget() error {
+	for _, name := range []string{startSocket, exitFile, configFile, stateFile} {
+		_ = unix.Unlink(filepath.Join(c.dir, name))
+	}
+	if unix.Rmdir(c.dir) == nil {
+		return nil
 	}
 	return os.RemoveAll(c.dir)
 }

@@ -2,17 +2,18 @@ package sandbox
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"winbox/internal/jsontree"
 	"winbox/oci"
 	"winbox/sandbox/cgroup"
 )
@@ -70,19 +71,20 @@ type record struct {
 // Container is one container and its state directory. A Container from
 // [Create] or [Load] may be used by one goroutine at a time.
 type Container struct {
-	dir string
-	rec record
+	dir  string
+	rec  record
+	spec *specs.Spec // once it has been read
 }
 
-// idPattern is runc's.
-var idPattern = regexp.MustCompile(`^[\w+.-]+$`)
+// idCharacters may be in an ID, as with runc.
+const idCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-."
 
 // checkID refuses what could not be, or should not be, a directory's name.
 func checkID(id string) error {
 	if id == "" {
 		return errors.New("container id cannot be empty")
 	}
-	if len(id) > 255 || id == "." || id == ".." || !idPattern.MatchString(id) {
+	if len(id) > 255 || id == "." || id == ".." || strings.Trim(id, idCharacters) != "" {
 		return fmt.Errorf("%w: %.80q", ErrInvalidID, id)
 	}
 	return nil
@@ -139,7 +141,7 @@ func (c *Container) read() error {
 	} else if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, &c.rec); err != nil {
+	if err := jsontree.Unmarshal(data, &c.rec); err != nil {
 		return fmt.Errorf("%s: %w", filepath.Join(c.dir, stateFile), err)
 	}
 	if c.rec.Version != stateVersion {
@@ -150,7 +152,7 @@ func (c *Container) read() error {
 
 // save writes the state file as a whole or not at all.
 func (c *Container) save() error {
-	data, err := json.Marshal(&c.rec)
+	data, err := jsontree.Marshal(&c.rec)
 	if err != nil {
 		return err
 	}

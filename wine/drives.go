@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // drivesDir is where the container mounts what drive letters other than C: lead to. It lies on a tmpfs, so that mount
@@ -25,12 +26,16 @@ type Mount struct {
 	ReadOnly bool
 }
 
-// A target is a drive with a path on it, or a Linux path.
+// A target is a drive with a path on it, or a Linux path. The patterns are not compiled at the start of every winbox.
 var (
-	driveMount  = regexp.MustCompile(`^(.+):([A-Za-z]:(?:[\\/].*)?)$`)
-	linuxMount  = regexp.MustCompile(`^(.+):(/.*)$`)
-	driveTarget = regexp.MustCompile(`^([A-Za-z]):(?:[\\/](.*))?$`)
+	driveMount  = pattern(`^(.+):([A-Za-z]:(?:[\\/].*)?)$`)
+	linuxMount  = pattern(`^(.+):(/.*)$`)
+	driveTarget = pattern(`^([A-Za-z]):(?:[\\/](.*))?$`)
 )
+
+func pattern(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
 
 // ParseMount reads SRC:DST[:ro|:rw], as `--mount` takes it.
 func ParseMount(s string) (Mount, error) {
@@ -42,9 +47,9 @@ func ParseMount(s string) (Mount, error) {
 		rest = cut
 	}
 	// The drive goes first: `src:E:/x` is a drive, not the Linux path /x.
-	match := driveMount.FindStringSubmatch(rest)
+	match := driveMount().FindStringSubmatch(rest)
 	if match == nil {
-		match = linuxMount.FindStringSubmatch(rest)
+		match = linuxMount().FindStringSubmatch(rest)
 	}
 	if match == nil {
 		return Mount{}, fmt.Errorf(`mount %q: want SOURCE:TARGET[:ro], with a target such as E:, E:\folder, C:\data or /run/x`, s)
@@ -79,7 +84,7 @@ func parseTarget(s string) (target, error) {
 		}
 		return target{linux: clean}, nil
 	}
-	match := driveTarget.FindStringSubmatch(s)
+	match := driveTarget().FindStringSubmatch(s)
 	if match == nil {
 		return target{}, fmt.Errorf(`target %q is neither a drive (E:), a path on one (E:\folder) nor an absolute Linux path`, s)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
 
+	"winbox/internal/jsontree"
 	"winbox/sandbox"
 )
 
@@ -74,6 +74,7 @@ func (g *globals) exec(c *cli.Context) (int, error) {
 		_, err := ct.Exec(opt)
 		return 0, err
 	}
+	opt.Signals = sandbox.CatchSignals()
 	return ct.RunExec(c.Context, opt)
 }
 
@@ -86,7 +87,7 @@ func execProcess(c *cli.Context, ct *sandbox.Container) (*specs.Process, error) 
 		if err != nil {
 			return nil, fmt.Errorf("--process: %w", err)
 		}
-		if err := json.Unmarshal(data, &p); err != nil {
+		if err := jsontree.Unmarshal(data, &p); err != nil {
 			return nil, fmt.Errorf("--process: %s: %w", file, err)
 		}
 		return &p, nil

@@ -11,7 +11,7 @@ import (
 	"winbox/sandbox/program"
 )
 
-func featuresCommand() *cli.Command {
+func featuresCommand(*globals) *cli.Command {
 	return &cli.Command{
 		Name:  "features",
 		Usage: "print what of the runtime specification is supported, as JSON",

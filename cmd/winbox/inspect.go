@@ -17,7 +17,7 @@ import (
 	"winbox/wine"
 )
 
-func inspectCommand() *cli.Command {
+func inspectCommand(*globals) *cli.Command {
 	return &cli.Command{
 		Name:      "inspect",
 		Usage:     "show what a Windows program asks of its address space, and what it will get",

@@ -10,9 +10,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/docker/go-units"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -124,8 +124,8 @@ func (l *launch) run() error {
 		defer l.prefixLock.Close()
 	}
 	// From here on a signal must not end winbox: the folder would stay.
-	signals, stop := sandbox.Signals()
-	defer stop()
+	signals := sandbox.CatchSignals()
+	signals.Wait()
 	var res *sandbox.Result
 	if err = l.makeScratch(); err == nil {
 		res, err = l.runIn(template, signals)
@@ -196,7 +196,7 @@ func (l *launch) layoutFile() string { return filepath.Join(l.scratch, "layout")
 func (l *launch) stubFile() string   { return filepath.Join(l.scratch, "preloader") }
 
 // runIn makes the container, runs the program and removes the container.
-func (l *launch) runIn(template *wine.Template, signals <-chan os.Signal) (*sandbox.Result, error) {
+func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sandbox.Result, error) {
 	spec, err := l.spec(template)
 	if err != nil {
 		return nil, err
@@ -397,12 +397,13 @@ func (l *launch) writeStatus(res *sandbox.Result, code int, oom bool) error {
 	return out.Encode(&s)
 }
 
-var notInID = regexp.MustCompile(`[^\w.-]+`)
-
 // newID names a container after its program.
 func newID(program string) string {
 	base := program[strings.LastIndexAny(program, `/\`)+1:]
-	name := strings.Trim(notInID.ReplaceAllString(strings.TrimSuffix(base, filepath.Ext(base)), "-"), "-.")
+	words := strings.FieldsFunc(strings.TrimSuffix(base, filepath.Ext(base)), func(r rune) bool {
+		return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_.-", r)
+	})
+	name := strings.Trim(strings.Join(words, "-"), "-.")
 	if len(name) > 32 {
 		name = name[:32]
 	}

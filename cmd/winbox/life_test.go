@@ -251,7 +251,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"delete", "--force", ".."}, `invalid container ID format: ".."`},
 		{[]string{"state", ""}, "container id cannot be empty"},
 		{[]string{"create", "--bundle", empty, "a"}, "JSON specification file " + empty + "/config.json not found (is " + empty + " an OCI bundle?)"},
-		{[]string{"create", "--bundle", bad, "a"}, file + ": process.args: JSON type number where the specification wants []string"},
+		{[]string{"create", "--bundle", bad, "a"}, file + ": process.args: JSON type number 1 where the specification wants []string"},
 		{[]string{"--rootless", "maybe", "state", "a"}, `--rootless: "maybe" is none of true, false and auto`},
 		{[]string{"--log-format", "xml", "state", "a"}, `--log-format: "xml" is neither text nor json`},
 		{[]string{"--log", empty + "/missing/log", "state", "a"}, "--log: open " + empty + "/missing/log: no such file or directory"},

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -61,25 +62,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 			}
 			return cli.ShowAppHelp(c)
 		},
-		Commands: []*cli.Command{
-			launchCommand(g),
-			inspectCommand(),
-			createCommand(g),
-			startCommand(g),
-			runCommand(g),
-			execCommand(g),
-			stateCommand(g),
-			killCommand(g),
-			deleteCommand(g),
-			listCommand(g),
-			psCommand(g),
-			pauseCommand(g),
-			resumeCommand(g),
-			updateCommand(g),
-			eventsCommand(g),
-			specCommand(),
-			featuresCommand(),
-		},
+		Commands: commandsFor(g, args[1:]),
 	}
 	app.OnUsageError = usageError
 	for _, c := range app.Commands {
@@ -99,6 +82,50 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	g.fail(err)
 	return 1
+}
+
+// commands are all there are, in the order of the help.
+var commands = []struct {
+	name string
+	make func(*globals) *cli.Command
+}{
+	{"launch", launchCommand},
+	{"inspect", inspectCommand},
+	{"create", createCommand},
+	{"start", startCommand},
+	{"run", runCommand},
+	{"exec", execCommand},
+	{"state", stateCommand},
+	{"kill", killCommand},
+	{"delete", deleteCommand},
+	{"list", listCommand},
+	{"ps", psCommand},
+	{"pause", pauseCommand},
+	{"resume", resumeCommand},
+	{"update", updateCommand},
+	{"events", eventsCommand},
+	{"spec", specCommand},
+	{"features", featuresCommand},
+}
+
+// commandsFor makes the commands that args may mean: the one that runs is named
+// there. To make and set up all of them takes a good part of a short command's
+// time; the help has all.
+func commandsFor(g *globals, args []string) []*cli.Command {
+	help := slices.ContainsFunc(args, func(arg string) bool { return arg == "-h" || strings.HasSuffix(arg, "-help") })
+	var named, all []*cli.Command
+	for _, c := range commands {
+		if slices.Contains(args, c.name) && !help {
+			named = append(named, c.make(g))
+		}
+	}
+	if len(named) > 0 {
+		return named
+	}
+	for _, c := range commands {
+		all = append(all, c.make(g))
+	}
+	return all
 }
 
 // usageError says what is wrong with the flags, in one line and without the

@@ -6,11 +6,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 
 	"winbox/oci"
@@ -52,9 +51,7 @@ func (g *globals) runTemplate(ctx context.Context, spec *specs.Spec) (int, error
 type progress struct {
 	out   io.Writer
 	title string
-	bars  *mpb.Progress
-	bar   *mpb.Bar
-	text  string
+	bar   bool // there is one on the terminal
 	said  bool
 }
 
@@ -62,7 +59,6 @@ func newProgress(out io.Writer, title string) *progress { return &progress{out: 
 
 // step is called before each step, with the number of those that are done.
 func (p *progress) step(text string, done, total int) {
-	p.text = text
 	f, isFile := p.out.(*os.File)
 	if !isFile || !term.IsTerminal(int(f.Fd())) {
 		if !p.said {
@@ -71,18 +67,13 @@ func (p *progress) step(text string, done, total int) {
 		}
 		return
 	}
-	if p.bars == nil {
-		p.bars = mpb.New(mpb.WithOutput(f), mpb.WithWidth(60))
-		p.bar = p.bars.AddBar(int64(total), mpb.BarRemoveOnComplete(),
-			mpb.PrependDecorators(decor.Name(p.title+" ")),
-			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + p.text })))
-	}
-	p.bar.SetCurrent(int64(done))
+	p.bar = true
+	fmt.Fprintf(p.out, "\r%s [%s%s] %s\x1b[K", p.title, strings.Repeat("=", 4*done), strings.Repeat(" ", 4*(total-done)), text)
 }
 
+// done removes the bar.
 func (p *progress) done() {
-	if p.bars != nil {
-		p.bar.Abort(true)
-		p.bars.Wait()
+	if p.bar {
+		fmt.Fprint(p.out, "\r\x1b[K")
 	}
 }

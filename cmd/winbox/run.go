@@ -33,6 +33,7 @@ func runCommand(g *globals) *cli.Command {
 				}
 				return nil
 			}
+			opt.Signals = sandbox.CatchSignals()
 			res, err := sandbox.Run(c.Context, opt, c.Bool("keep"), nil)
 			if err != nil {
 				return fmt.Errorf("run failed: %w", err)

@@ -13,7 +13,7 @@ import (
 	"winbox/oci"
 )
 
-func specCommand() *cli.Command {
+func specCommand(*globals) *cli.Command {
 	return &cli.Command{
 		Name:  "spec",
 		Usage: "write a config.json to begin with",

@@ -25,7 +25,8 @@ type label int
 
 func newBuilder(control int) *builder {
 	return &builder{
-		p:       Program{Registers: []string{""}, Control: control},
+		// Most programs have less than 200 instructions and a few KiB of data.
+		p:       Program{Registers: []string{""}, Control: control, Instructions: make([]Instruction, 0, 192), Data: make([]byte, 0, 8192)},
 		strings: map[string]uint64{},
 		okJumps: map[int]label{},
 		onErrs:  map[int]label{},

@@ -42,9 +42,8 @@ type Options struct {
 	MountUsers map[int]int
 
 	// Hooks makes the program wait, before it enters its root, until the
-	// runtime has run the hooks that belong there; StartHooks, when the
-	// container is to start at once, again before the start.
-	Hooks, StartHooks bool
+	// runtime has run the hooks that belong there.
+	Hooks bool
 
 	// NoRandomize switches address-space randomisation off (personality(2)).
 	NoRandomize bool

@@ -172,15 +172,14 @@ func (c *compiler) checkInside(cwd string) {
 	c.special(OpFail, "fail", "enter the working directory "+cwd+": it is outside the root", named(uint64(unix.EPERM), "EPERM"), first, named('(', "'('"))
 }
 
-// waitForStart reports that the container is built. Unless it is to start at
-// once, it then waits for `start` to connect; from there on errors go to that
+// waitForStart reports that the container is built, and goes on when the
+// runtime, if it still lives, has noted it. Unless it is to start at once, it
+// then waits for `start` to connect; from there on errors go to that
 // connection, and its end without one means that execve succeeded.
 func (c *compiler) waitForStart() error {
-	c.report(ReportCreated, 0, "report that the container is built").tolerate(unix.EPIPE)
+	c.report(ReportCreated, 0, "report that the container is built")
+	c.await("wait until the runtime has noted it")
 	if c.opt.Listen < 0 {
-		if c.opt.StartHooks {
-			c.await("wait until the hooks have run")
-		}
 		return nil
 	}
 	conn := c.register("start")
