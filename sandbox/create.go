@@ -91,6 +91,8 @@ type creation struct {
 	group *cgroup.Group // nil until it is made
 	scope *cgroup.Group // the one that systemd is to make; else nil
 	init  *initProcess
+	// hooked tells that hooks have been run, which the poststop hooks answer.
+	hooked bool
 }
 
 // Create makes a container. With [Options.Start] its program runs when Create
@@ -186,7 +188,13 @@ func (n *creation) undo() error {
 			}
 		}
 	}
-	return n.remove()
+	if err := n.remove(); err != nil {
+		return err
+	}
+	if n.hooked {
+		n.poststop(n.opt.Bundle.Spec.Hooks, n.opt.Log)
+	}
+	return nil
 }
 
 // rootfs is the absolute path of the root file system.
@@ -237,6 +245,7 @@ func (n *creation) make(group *cgroup.Group) error {
 		}
 	}
 	if h := n.opt.Bundle.Spec.Hooks; n.opt.Start && h != nil {
+		n.hooked = true
 		return n.runHooks("poststart", oci.Running, h.Poststart)
 	}
 	return nil
@@ -402,9 +411,15 @@ func (n *creation) hookPoints(h *specs.Hooks) map[int]func() error {
 	if h == nil {
 		return nil
 	}
-	points := map[int]func() error{program.ReportHooks: func() error { return n.createHooks(h) }}
+	points := map[int]func() error{program.ReportHooks: func() error {
+		n.hooked = true
+		return n.createHooks(h)
+	}}
 	if n.opt.Start && len(h.StartContainer) > 0 {
-		points[program.ReportCreated] = func() error { return n.runHooksInside("startContainer", oci.Created, h.StartContainer) }
+		points[program.ReportCreated] = func() error {
+			n.hooked = true
+			return n.runHooksInside("startContainer", oci.Created, h.StartContainer)
+		}
 	}
 	return points
 }

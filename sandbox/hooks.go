@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,7 +23,9 @@ import (
 // Hooks of the runtime spec (config.md, "POSIX-platform Hooks"): createRuntime
 // and its predecessor prestart, poststart and poststop run in the namespaces
 // of the runtime, createContainer and startContainer in those of the
-// container. Each gets the container's state on standard input.
+// container. Each gets the container's state on standard input. To the hooks
+// the container is created when its environment is there, which `create` has
+// not reported yet (runtime.md, "State" and "Lifecycle").
 
 // hookStderr bounds how much of a failing hook's output becomes part of the error.
 const hookStderr = 4096
@@ -31,7 +34,8 @@ const hookStderr = 4096
 // process that it leaves behind may keep it open.
 const hookOutputDelay = time.Second
 
-// runHooks runs hooks in the runtime's namespaces, one after the other, until one fails.
+// runHooks runs hooks in the runtime's namespaces, one after the other, until
+// one fails; those of a container that has stopped all run.
 func (c *Container) runHooks(kind string, status oci.Status, hooks []specs.Hook) error {
 	return c.eachHook(kind, status, hooks, func(ctx context.Context, h *specs.Hook, state []byte, stderr io.Writer) error {
 		cmd := exec.CommandContext(ctx, h.Path)
@@ -68,6 +72,7 @@ func (c *Container) eachHook(kind string, status oci.Status, hooks []specs.Hook,
 	if err != nil {
 		return err
 	}
+	var failed []error
 	for i := range hooks {
 		h := &hooks[i]
 		ctx, cancel := context.Background(), context.CancelFunc(func() {})
@@ -80,12 +85,18 @@ func (c *Container) eachHook(kind string, status oci.Status, hooks []specs.Hook,
 		cancel()
 		switch {
 		case timedOut:
-			return fmt.Errorf("%s hook #%d %s: timed out after %d s", kind, i, h.Path, *h.Timeout)
+			err = fmt.Errorf("%s hook #%d %s: timed out after %d s", kind, i, h.Path, *h.Timeout)
 		case err != nil:
-			return fmt.Errorf("%s hook #%d %s: %w: %s", kind, i, h.Path, err, strings.TrimSpace(string(stderr.Next(hookStderr))))
+			err = fmt.Errorf("%s hook #%d %s: %w: %s", kind, i, h.Path, err, strings.TrimSpace(string(stderr.Next(hookStderr))))
+		default:
+			continue
+		}
+		failed = append(failed, err)
+		if status != oci.Stopped {
+			break
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // runHookInside runs one hook through the init ELF.
@@ -171,13 +182,21 @@ func checkHooks(h *specs.Hooks) error {
 // createHooks runs the hooks that belong before the container enters its root.
 func (c *Container) createHooks(h *specs.Hooks) error {
 	//lint:ignore SA1019 engines still send it
-	if err := c.runHooks("prestart", oci.Creating, h.Prestart); err != nil {
+	if err := c.runHooks("prestart", oci.Created, h.Prestart); err != nil {
 		return err
 	}
-	if err := c.runHooks("createRuntime", oci.Creating, h.CreateRuntime); err != nil {
+	if err := c.runHooks("createRuntime", oci.Created, h.CreateRuntime); err != nil {
 		return err
 	}
-	return c.runHooksInside("createContainer", oci.Creating, h.CreateContainer)
+	return c.runHooksInside("createContainer", oci.Created, h.CreateContainer)
+}
+
+// poststop runs the hooks of a container that is gone: their failures are
+// warnings (runtime.md, "Lifecycle").
+func (c *Container) poststop(h *specs.Hooks, log *slog.Logger) {
+	if err := c.runHooks("poststop", oci.Stopped, h.Poststop); err != nil {
+		log.Warn(err.Error())
+	}
 }
 
 // hooks are those of the container's configuration; none when it cannot be read.

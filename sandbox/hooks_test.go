@@ -104,10 +104,8 @@ func TestHooks(t *testing.T) {
 				if err := json.Unmarshal([]byte(lines[3*i+1]), &s); err != nil {
 					t.Errorf("%s: state %q: %v", kind, lines[3*i+1], err)
 				}
-				status, wantPID := oci.Creating, pid
+				status, wantPID := oci.Created, pid
 				switch kind {
-				case "startContainer":
-					status = oci.Created
 				case "poststart":
 					status = oci.Running
 				case "poststop":
@@ -140,8 +138,8 @@ func TestHooksChroot(t *testing.T) {
 	}
 }
 
-// TestHooksFail checks that a failing hook says why, that no hook follows it
-// and that nothing stays behind.
+// TestHooksFail checks that a failing hook says why, that none but the poststop
+// hooks follow it and that nothing stays behind.
 func TestHooksFail(t *testing.T) {
 	for _, kind := range hookKinds[:5] {
 		for _, atOnce := range []bool{false, true} {
@@ -150,6 +148,7 @@ func TestHooksFail(t *testing.T) {
 				b.opt.Start = atOnce
 				b.hook(kind, "cat >/dev/null; echo spoilt >&2; exit 7")
 				b.hook(kind, "touch "+b.dir+"/next /data/next")
+				b.hook("poststop", "echo stopped >>"+b.path("data/stopped"))
 				want := kind + " hook #0 /bin/sh: exit status 7: spoilt"
 				if atOnce || kind == "prestart" || strings.HasPrefix(kind, "create") {
 					b.refused(want)
@@ -161,6 +160,9 @@ func TestHooksFail(t *testing.T) {
 						t.Error("the next hook has run")
 					}
 				}
+				if data, err := os.ReadFile(b.path("data/stopped")); err != nil || string(data) != "stopped\n" {
+					t.Errorf("poststop hook: %q, %v", data, err)
+				}
 			})
 		}
 	}
@@ -171,12 +173,16 @@ func TestHooksFail(t *testing.T) {
 		defer slog.SetDefault(before)
 		b := sleeper(t)
 		b.hook("poststop", "exit 7")
+		b.hook("poststop", "touch "+b.path("data/next"))
 		c := b.begin()
 		if err := c.Delete(true); err != nil {
 			t.Error(err)
 		}
 		if !strings.Contains(log.String(), "poststop hook #0 /bin/sh: exit status 7") {
 			t.Errorf("log: %s", log.String())
+		}
+		if _, err := os.Stat(b.path("data/next")); err != nil {
+			t.Errorf("the next hook has not run: %v", err)
 		}
 		b.nothingLeft()
 	})

@@ -201,9 +201,7 @@ func (c *Container) Delete(force bool) error {
 	if err := c.remove(); err != nil {
 		return err
 	}
-	if err := c.runHooks("poststop", oci.Stopped, hooks.Poststop); err != nil {
-		slog.Warn(err.Error()) // the container is gone all the same (runtime.md, "Lifecycle")
-	}
+	c.poststop(hooks, slog.Default())
 	return nil
 }
 

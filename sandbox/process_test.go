@@ -327,3 +327,23 @@ func TestCreatorGone(t *testing.T) {
 		t.Errorf("status %v, %v", c.Status(), err)
 	}
 }
+
+// TestStrictSeccomp runs a program under filters that forbid what the set-up
+// does before the program, identity and the program itself apart.
+func TestStrictSeccomp(t *testing.T) {
+	for _, noNewPrivileges := range []bool{false, true} {
+		t.Run(fmt.Sprintf("no new privileges %v", noNewPrivileges), func(t *testing.T) {
+			b := newBundle(t, "/bin/echo", "fine")
+			b.spec.Process.NoNewPrivileges = noNewPrivileges
+			refused := []string{"close_range", "umask", "fchown", "openat2", "recvfrom", "sendto", "prlimit64"}
+			if noNewPrivileges {
+				refused = append(refused, "setgroups", "setresgid", "setresuid", "capset")
+			}
+			b.spec.Linux.Seccomp = &specs.LinuxSeccomp{
+				DefaultAction: specs.ActAllow,
+				Syscalls:      []specs.LinuxSyscall{{Names: refused, Action: specs.ActErrno}},
+			}
+			b.expect("fine\n")
+		})
+	}
+}

@@ -46,7 +46,9 @@ func (c *compiler) warn(format string, args ...any) {
 	c.p.Warnings = append(c.p.Warnings, fmt.Sprintf(format, args...))
 }
 
-// identity sets capabilities, groups, user and umask (capabilities(7)).
+// identity closes what the program is not to inherit and sets capabilities,
+// groups, user and umask (capabilities(7)). After a filter is loaded only calls
+// are made that cannot come before: a profile need not allow the others.
 func (c *compiler) identity() error {
 	p := c.spec.Process
 	var lists specs.LinuxCapabilities
@@ -60,17 +62,23 @@ func (c *compiler) identity() error {
 	ambient := c.capSet("ambient", lists.Ambient)
 	// The kernel lets nothing else be ambient; `runc spec` itself asks for more.
 	ambient &= permitted & inheritable
-	if !p.NoNewPrivileges {
-		// Without no_new_privs a filter needs CAP_SYS_ADMIN (seccomp(2)).
-		c.seccomp()
-	}
 	for number := 0; number <= c.opt.Host.LastCap; number++ {
 		if bounding>>number&1 == 0 {
 			c.call("prctl", "drop "+capName(number)+" from the bounding set", named(unix.PR_CAPBSET_DROP, "PR_CAPBSET_DROP"), named(uint64(number), capName(number)), 0, 0, 0)
 		}
 	}
 	c.stdio()
+	mask := uint32(0o022)
+	if p.User.Umask != nil {
+		mask = *p.User.Umask & 0o777
+	}
+	c.call("umask", fmt.Sprintf("set the umask to %03o", mask), mode(mask))
 	c.call("prctl", "keep capabilities when the user changes", named(unix.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"), 1, 0, 0, 0)
+	c.call("close_range", "let the program inherit nothing else", 3+c.opt.Preserve, named(0xffffffff, "~0"), named(unix.CLOSE_RANGE_CLOEXEC, "CLOSE_RANGE_CLOEXEC"))
+	if !p.NoNewPrivileges {
+		// Without no_new_privs a filter needs CAP_SYS_ADMIN (seccomp(2)).
+		c.seccomp()
+	}
 	if err := c.groups(); err != nil {
 		return err
 	}
@@ -88,11 +96,6 @@ func (c *compiler) identity() error {
 	if p.NoNewPrivileges {
 		c.call("prctl", "no execve may give privileges", named(unix.PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS"), 1, 0, 0, 0)
 	}
-	mask := uint32(0o022)
-	if p.User.Umask != nil {
-		mask = *p.User.Umask & 0o777
-	}
-	c.call("umask", fmt.Sprintf("set the umask to %03o", mask), mode(mask))
 	return nil
 }
 

@@ -264,7 +264,6 @@ func (c *compiler) execute() error {
 	if p.NoNewPrivileges {
 		c.seccomp()
 	}
-	c.call("close_range", "let the program inherit nothing else", 3+c.opt.Preserve, named(0xffffffff, "~0"), named(unix.CLOSE_RANGE_CLOEXEC, "CLOSE_RANGE_CLOEXEC"))
 	argv, envp := c.vector(p.Args), c.vector(p.Env)
 	files := c.executables()
 	if c.opt.Supervise {
