@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -45,6 +44,8 @@ type Options struct {
 	// Console takes the master of the program's terminal (process.terminal).
 	Console func(master *os.File) error
 
+	// PIDFD takes a pidfd (pidfd_open(2)) of the first process, which it must not close.
+	PIDFD   func(pidfd *os.File) error
 	PIDFile string
 	NoPivot bool
 	// NoNewKeyring leaves the container the session keyring of the caller.
@@ -239,10 +240,8 @@ func (n *creation) make(group *cgroup.Group) error {
 	if err := n.spawn(p, encoded); err != nil {
 		return err
 	}
-	if n.opt.PIDFile != "" {
-		if err := writeFile(n.opt.PIDFile, []byte(strconv.Itoa(n.rec.PID)), 0o644); err != nil {
-			return fmt.Errorf("write pid file: %w", err)
-		}
+	if err := announce(n.rec.PID, n.opt.PIDFD, n.opt.PIDFile); err != nil {
+		return err
 	}
 	if h := n.opt.Bundle.Spec.Hooks; n.opt.Start && h != nil {
 		n.hooked = true

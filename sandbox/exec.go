@@ -7,12 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"winbox/internal/jsontree"
 	"winbox/oci"
+	"winbox/sandbox/cgroup"
 	"winbox/sandbox/program"
 )
 
@@ -22,14 +24,18 @@ const configFile = "config.json"
 
 // ExecOptions say how another process is run in a container.
 type ExecOptions struct {
-	Process      *specs.Process
-	Stdio        [3]*os.File // as in [Options]
-	Preserve     int
-	Console      func(master *os.File) error
-	PIDFile      string
+	Process  *specs.Process
+	Stdio    [3]*os.File // as in [Options]
+	Preserve int
+	Console  func(master *os.File) error
+	PIDFile  string
+	// PIDFD takes a pidfd (pidfd_open(2)) of the process, which it must not close; may be nil.
+	PIDFD        func(pidfd *os.File) error
 	IgnorePaused bool
 	Signals      *Signals // as in [Options], for [Container.RunExec]
-	Log          *slog.Logger
+	// Subgroups are groups below the container's to run in, as for [cgroup.Group.Sub].
+	Subgroups map[string]string
+	Log       *slog.Logger
 }
 
 // Exec runs another process in a running container. When it returns, the
@@ -75,7 +81,11 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 	for _, w := range p.Warnings {
 		opt.Log.Warn(w)
 	}
-	init, err := c.join(p, initOptions{stdio: create.stdio(), preserve: opt.Preserve, group: c.Group(), log: opt.Log})
+	group, err := c.execGroup(&opt)
+	if err != nil {
+		return 0, err
+	}
+	init, err := c.join(p, initOptions{stdio: create.stdio(), preserve: opt.Preserve, group: group, log: opt.Log})
 	if err != nil {
 		return 0, err
 	}
@@ -85,13 +95,57 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 		init.kill()
 		return 0, err
 	}
-	if opt.PIDFile != "" {
-		if err := writeFile(opt.PIDFile, []byte(strconv.Itoa(init.pid)), 0o644); err != nil {
-			init.kill()
-			return 0, fmt.Errorf("write pid file: %w", err)
-		}
+	if err := announce(init.pid, opt.PIDFD, opt.PIDFile); err != nil {
+		init.kill()
+		return 0, err
 	}
 	return init.pid, nil
+}
+
+// announce tells who wants to know of a process that has been made.
+func announce(pid int, takePIDFD func(*os.File) error, pidFile string) error {
+	if takePIDFD != nil {
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			return fmt.Errorf("open a pidfd: %w", err)
+		}
+		f := os.NewFile(uintptr(fd), "pidfd")
+		defer f.Close()
+		if err := takePIDFD(f); err != nil {
+			return err
+		}
+	}
+	if pidFile != "" {
+		if err := writeFile(pidFile, []byte(strconv.Itoa(pid)), 0o644); err != nil {
+			return fmt.Errorf("write pid file: %w", err)
+		}
+	}
+	return nil
+}
+
+// execGroup is the control group for another process; nil when the container
+// has none. A process cannot begin in a group that is frozen: it waits for the
+// end of the pause, as its first step would.
+func (c *Container) execGroup(opt *ExecOptions) (*cgroup.Group, error) {
+	group := c.Group()
+	if group == nil {
+		if len(opt.Subgroups) > 0 {
+			_, err := c.needGroup("there is none below it")
+			return nil, err
+		}
+		return nil, nil
+	}
+	for opt.IgnorePaused {
+		frozen, err := group.Frozen()
+		if err != nil || !frozen {
+			break // a group that is gone shows at the next step
+		}
+		if !alive(c.rec.PID, c.rec.StartTime) {
+			return nil, errors.New("cannot exec in a stopped container")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return group.Sub(opt.Subgroups)
 }
 
 // target is the container as a program that joins it gets it; first is the

@@ -220,7 +220,7 @@ func TestExecProcess(t *testing.T) {
 	}{
 		"missing":             {func(o *ExecOptions) { o.Process.Args = []string{"/missing"} }, `exec: "/missing": stat /missing: no such file or directory`},
 		"missing in PATH":     {func(o *ExecOptions) { o.Process.Args = []string{"missing"} }, `exec: "missing": executable file not found in $PATH`},
-		"working directory":   {func(o *ExecOptions) { o.Process.Cwd = "/new/deep" }, "enter the working directory /new/deep: no such file or directory"},
+		"working directory":   {func(o *ExecOptions) { o.Process.Cwd = "/new/deep" }, `chdir to cwd ("/new/deep") set in config.json failed: no such file or directory`},
 		"garbage":             {func(o *ExecOptions) { o.Process.Args = []string{"/garbage"} }, `exec: "/garbage": exec format error`},
 		"no arguments":        {func(o *ExecOptions) { o.Process.Args = nil }, "process.args: empty"},
 		"nobody for terminal": {func(o *ExecOptions) { o.Process.Terminal = true }, "/dev/pts"},

@@ -20,7 +20,7 @@ import (
 //
 // # Errors
 //
-// [ErrStartRunning], [ErrStartStopped], [ErrPaused], or what kept the program from being executed.
+// [ErrStartRunning], [ErrStartStopped], [ErrStartPaused], or what kept the program from being executed.
 func (c *Container) Start() error {
 	locked, err := c.lockAndRead()
 	if err != nil {
@@ -32,7 +32,7 @@ func (c *Container) Start() error {
 	case oci.Stopped:
 		return ErrStartStopped
 	case oci.Paused:
-		return ErrPaused
+		return ErrStartPaused
 	default:
 		return ErrStartRunning
 	}

@@ -28,6 +28,7 @@ var (
 	ErrInvalidID    = errors.New("invalid container ID format")
 	ErrStartRunning = errors.New("cannot start an already running container")
 	ErrStartStopped = errors.New("cannot start a container that has stopped")
+	ErrStartPaused  = errors.New("cannot start a container in the paused state")
 )
 
 // errOtherVersion comes of a state file that only the winbox that wrote it understands.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,19 +27,26 @@ func execCommand(g *globals) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "process", Aliases: []string{"p"}, Usage: "file with the process as JSON, as in config.json"},
 			&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "give it a terminal"},
-			&cli.StringFlag{Name: "cwd", Usage: "its current directory"},
+			&cli.StringFlag{Name: "cwd", Usage: "its current directory, which must be there"},
 			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "further environment variable NAME=VALUE"},
 			&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "UID[:GID] to run as"},
 			&cli.StringSliceFlag{Name: "additional-gids", Aliases: []string{"g"}, Usage: "further group"},
 			&cli.StringSliceFlag{Name: "cap", Aliases: []string{"c"}, Usage: "further capability"},
+			&cli.StringFlag{Name: "process-label", Usage: "SELinux label to run with"},
+			&cli.StringFlag{Name: "apparmor", Usage: "AppArmor profile to run with"},
+			&cli.StringSliceFlag{Name: "cgroup", Usage: "run it in an existing group [CONTROLLER[,CONTROLLER]:]PATH below the container's"},
 			&cli.BoolFlag{Name: "no-new-privs", Usage: "let no execve give it privileges"},
 			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "return when it runs"},
 			&cli.StringFlag{Name: "pid-file", Usage: "file to write its process id to"},
 			&cli.StringFlag{Name: "console-socket", Usage: "AF_UNIX socket that receives the master of its terminal"},
+			&cli.StringFlag{Name: "pidfd-socket", Usage: "AF_UNIX socket that receives a pidfd of it"},
 			&cli.IntFlag{Name: "preserve-fds", Usage: "number of descriptors, from 3 on, that it inherits"},
 			&cli.BoolFlag{Name: "ignore-paused", Usage: "do so in a paused container too"},
 		},
 		Action: func(c *cli.Context) error {
+			if c.NArg() == 0 {
+				return errors.New("exec: the container's ID is needed")
+			}
 			code, err := g.exec(c)
 			if err != nil {
 				return &exitError{code: exitExecFailed, err: fmt.Errorf("exec failed: %w", err)}
@@ -51,9 +60,6 @@ func execCommand(g *globals) *cli.Command {
 }
 
 func (g *globals) exec(c *cli.Context) (int, error) {
-	if c.NArg() == 0 {
-		return 0, errors.New("the container's ID is needed")
-	}
 	ct, err := sandbox.Load(g.root, c.Args().First())
 	if err != nil {
 		return 0, err
@@ -66,9 +72,16 @@ func (g *globals) exec(c *cli.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := checkTerminal(c, process, c.Bool("detach")); err != nil {
+		return 0, err
+	}
+	groups, err := subgroups(c.StringSlice("cgroup"))
+	if err != nil {
+		return 0, err
+	}
 	opt := sandbox.ExecOptions{
 		Process: process, Preserve: preserve, PIDFile: c.String("pid-file"), IgnorePaused: c.Bool("ignore-paused"),
-		Console: consoleSocket(c), Log: g.log,
+		Console: consoleSocket(c), PIDFD: pidfdSocket(c, "setns"), Subgroups: groups, Log: g.log,
 	}
 	if c.Bool("detach") {
 		_, err := ct.Exec(opt)
@@ -90,7 +103,7 @@ func execProcess(c *cli.Context, ct *sandbox.Container) (*specs.Process, error) 
 		if err := jsontree.Unmarshal(data, &p); err != nil {
 			return nil, fmt.Errorf("--process: %s: %w", file, err)
 		}
-		return &p, nil
+		return &p, checkProcess(&p)
 	}
 	spec, err := ct.Spec()
 	if err != nil {
@@ -99,7 +112,7 @@ func execProcess(c *cli.Context, ct *sandbox.Container) (*specs.Process, error) 
 	p = *spec.Process
 	p.Args = c.Args().Tail()
 	if len(p.Args) == 0 {
-		return nil, errors.New("what is to be run? (exec ID COMMAND, or --process FILE)")
+		return nil, errors.New("what is to be run? (exec ID COMMAND, or exec --process FILE ID)")
 	}
 	p.Terminal = c.Bool("tty")
 	if cwd := c.String("cwd"); cwd != "" {
@@ -109,11 +122,16 @@ func execProcess(c *cli.Context, ct *sandbox.Container) (*specs.Process, error) 
 	if c.Bool("no-new-privs") {
 		p.NoNewPrivileges = true
 	}
-	if user := c.String("user"); user != "" {
-		if p.User, err = parseUser(user); err != nil {
-			return nil, err
-		}
+	if label := c.String("process-label"); label != "" {
+		p.SelinuxLabel = label
 	}
+	if profile := c.String("apparmor"); profile != "" {
+		p.ApparmorProfile = profile
+	}
+	if err := setUser(&p.User, c.String("user")); err != nil {
+		return nil, err
+	}
+	p.User.AdditionalGids = slices.Clone(p.User.AdditionalGids)
 	for _, text := range c.StringSlice("additional-gids") {
 		gid, err := strconv.ParseUint(text, 10, 32)
 		if err != nil {
@@ -124,25 +142,61 @@ func execProcess(c *cli.Context, ct *sandbox.Container) (*specs.Process, error) 
 	if more := c.StringSlice("cap"); len(more) > 0 {
 		p.Capabilities = addCapabilities(p.Capabilities, more)
 	}
-	return &p, nil
+	return &p, checkProcess(&p)
 }
 
-// parseUser reads UID[:GID]; names would have to be looked up in files of the image.
-func parseUser(s string) (specs.User, error) {
-	uid, gid, hasGid := strings.Cut(s, ":")
-	var user specs.User
+// checkProcess names what a process must have and lacks.
+func checkProcess(p *specs.Process) error {
+	switch {
+	case len(p.Args) == 0:
+		return errors.New("process.args: empty")
+	case !filepath.IsAbs(p.Cwd):
+		return fmt.Errorf("process.cwd: %q is not an absolute path", p.Cwd)
+	}
+	return nil
+}
+
+// setUser reads UID[:GID]; without a group, the container's stays. Names would
+// have to be looked up in files of the image.
+func setUser(user *specs.User, text string) error {
+	if text == "" {
+		return nil
+	}
+	uid, gid, hasGid := strings.Cut(text, ":")
 	n, err := strconv.ParseUint(uid, 10, 32)
 	if err != nil {
-		return user, fmt.Errorf("--user: %q is not a number", uid)
+		return fmt.Errorf("--user: %q is not a number", uid)
 	}
 	user.UID = uint32(n)
 	if hasGid {
 		if n, err = strconv.ParseUint(gid, 10, 32); err != nil {
-			return user, fmt.Errorf("--user: group %q is not a number", gid)
+			return fmt.Errorf("--user: group %q is not a number", gid)
 		}
 		user.GID = uint32(n)
 	}
-	return user, nil
+	return nil
+}
+
+// subgroups reads the values of --cgroup: one path for all controllers, or
+// paths for some of them, by the controller's name.
+func subgroups(values []string) (map[string]string, error) {
+	paths := map[string]string{}
+	for _, value := range values {
+		controllers, path, named := strings.Cut(value, ":")
+		if !named {
+			if len(values) > 1 {
+				return nil, fmt.Errorf("--cgroup: %q names no controller; give each path as CONTROLLER:PATH", value)
+			}
+			return map[string]string{"": value}, nil
+		}
+		for name := range strings.SplitSeq(controllers, ",") {
+			if _, again := paths[name]; name == "" || again {
+				return nil, fmt.Errorf("--cgroup: %q: each controller must be named, and once", value)
+			}
+			paths[name] = path
+		}
+	}
+	return paths, nil
 }
 
 // addCapabilities gives capabilities in the sets that make them count.

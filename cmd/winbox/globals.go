@@ -1,14 +1,12 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -17,8 +15,9 @@ import (
 type globals struct {
 	stderr   io.Writer
 	log      *slog.Logger
+	handler  *logHandler
 	logFile  *os.File
-	logJSON  bool
+	failed   bool
 	root     string
 	dataRoot string
 	rootless bool
@@ -32,6 +31,7 @@ func (g *globals) flags() []cli.Flag {
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "format of the log: text or json"},
 		&cli.BoolFlag{Name: "debug", Usage: "log more"},
 		&cli.BoolFlag{Name: "systemd-cgroup", Usage: "have systemd keep the control groups of containers that are made; linux.cgroupsPath is slice:prefix:name"},
+		&cli.StringFlag{Name: "criu", Hidden: true, Usage: "ignored: there is no checkpointing"},
 		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "do without root's privileges: true, false or auto"},
 	}
 }
@@ -55,25 +55,25 @@ func (g *globals) open(c *cli.Context) error {
 	if g.dataRoot, err = directory(os.Getenv("WINBOX_DATA"), g.rootless, "XDG_DATA_HOME", filepath.Join(home, ".local/share/winbox"), "/var/lib/winbox"); err != nil {
 		return fmt.Errorf("WINBOX_DATA: %w", err)
 	}
-	out := g.stderr
+	handler := &logHandler{out: g.stderr, level: slog.LevelWarn}
 	if name := c.String("log"); name != "" {
 		if g.logFile, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644); err != nil {
 			return fmt.Errorf("--log: %w", err)
 		}
-		out = g.logFile
+		handler.out = g.logFile
 	}
 	switch format := c.String("log-format"); format {
 	case "text", "":
 	case "json":
-		g.logJSON = true
+		handler.json = true
 	default:
 		return fmt.Errorf("--log-format: %q is neither text nor json", format)
 	}
-	level := slog.LevelWarn
 	if c.Bool("debug") {
-		level = slog.LevelDebug
+		handler.level = slog.LevelDebug
 	}
-	g.log = newLog(out, g.logJSON, level)
+	handler.hold = handler.json && g.logFile != nil
+	g.handler, g.log = handler, slog.New(handler)
 	slog.SetDefault(g.log)
 	g.systemd = c.Bool("systemd-cgroup")
 	return nil
@@ -93,41 +93,30 @@ func directory(given string, rootless bool, variable, fallback, system string) (
 	return fallback, nil
 }
 
-// newLog writes lines as engines parse them: runc's names of fields and levels.
-func newLog(w io.Writer, asJSON bool, level slog.Level) *slog.Logger {
-	opt := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		switch a.Key {
-		case slog.LevelKey:
-			names := map[slog.Level]string{slog.LevelDebug: "debug", slog.LevelInfo: "info", slog.LevelWarn: "warning", slog.LevelError: "error"}
-			return slog.String("level", names[a.Value.Any().(slog.Level)])
-		case slog.TimeKey:
-			return slog.String("time", a.Value.Time().UTC().Format(time.RFC3339))
-		}
-		return a
-	}}
-	if asJSON {
-		return slog.New(slog.NewJSONHandler(w, opt))
-	}
-	return slog.New(slog.NewTextHandler(w, opt))
-}
-
 // fail reports an error that ends a command: to the log, and always to
 // standard error, where engines look as well.
 func (g *globals) fail(err error) {
+	g.failed = true
 	if g.log == nil {
 		fmt.Fprintln(g.stderr, "winbox: "+err.Error())
 		return
 	}
-	if g.logFile != nil || g.logJSON {
-		g.log.Log(context.Background(), slog.LevelError, err.Error())
+	if g.logFile != nil || g.handler.json {
+		g.log.Error(err.Error())
 	}
-	if g.logFile != nil || !g.logJSON {
+	if g.logFile != nil || !g.handler.json {
 		fmt.Fprintln(g.stderr, "winbox: "+err.Error())
 	}
 }
 
 func (g *globals) close() {
-	if g.logFile != nil {
-		g.logFile.Close()
+	if g.logFile == nil {
+		return
 	}
+	if g.failed {
+		g.handler.release(g.stderr)
+	} else {
+		g.handler.release(g.logFile)
+	}
+	g.logFile.Close()
 }

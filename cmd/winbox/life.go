@@ -100,12 +100,13 @@ func (g *globals) onContainer(do func(*cli.Context, *sandbox.Container) error) c
 }
 
 // parseSignal takes a number or a name with or without SIG; empty is SIGTERM.
+// 0 is no signal: kill(2) then only looks whether there is somebody.
 func parseSignal(s string) (unix.Signal, error) {
 	if s == "" {
 		return unix.SIGTERM, nil
 	}
 	if n, err := strconv.Atoi(s); err == nil {
-		if n < 1 || n > 64 {
+		if n < 0 || n > 64 {
 			return 0, fmt.Errorf("unknown signal %q", s)
 		}
 		return unix.Signal(n), nil

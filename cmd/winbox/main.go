@@ -43,13 +43,14 @@ func (e *exitError) Error() string {
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	g := &globals{stderr: stderr}
 	app := &cli.App{
-		Name:            "winbox",
-		Usage:           "run Windows programs in isolated Linux containers",
-		Version:         versionLines(),
-		Reader:          stdin,
-		Writer:          stdout,
-		ErrWriter:       stderr,
-		HideHelpCommand: true,
+		Name:      "winbox",
+		Usage:     "run Windows programs in isolated Linux containers",
+		Version:   versionLines(),
+		Reader:    stdin,
+		Writer:    stdout,
+		ErrWriter: stderr,
+		// -it is -i -t, as with crun.
+		UseShortOptionHandling: true,
 		// Environment variables may hold commas.
 		DisableSliceFlagSeparator: true,
 		// Exit codes are decided below, not by the library.
@@ -106,6 +107,8 @@ var commands = []struct {
 	{"events", eventsCommand},
 	{"spec", specCommand},
 	{"features", featuresCommand},
+	{"checkpoint", unsupported("checkpoint")},
+	{"restore", unsupported("restore")},
 }
 
 // commandsFor makes the commands that args may mean: the one that runs is named
@@ -130,6 +133,10 @@ func commandsFor(g *globals, args []string) []*cli.Command {
 
 // usageError says what is wrong with the flags, in one line and without the
 // whole help.
-func usageError(c *cli.Context, err error, _ bool) error {
-	return fmt.Errorf("%w (see %s --help)", err, strings.TrimSpace(c.App.Name+" "+c.Command.Name))
+func usageError(c *cli.Context, err error, isCommand bool) error {
+	name := c.App.Name
+	if isCommand {
+		name += " " + c.Command.Name
+	}
+	return fmt.Errorf("%w (see %s --help)", err, name)
 }

@@ -2,11 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -14,6 +17,29 @@ import (
 	"winbox/oci"
 	"winbox/sandbox/cgroup"
 )
+
+// commandVariable makes the test program be winbox instead of running the tests.
+const commandVariable = "WINBOX_COMMAND_TEST"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(commandVariable) != "" {
+		os.Unsetenv(commandVariable)
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// process is winbox as a process of its own, for what concerns descriptors,
+// signals and terminals.
+func (c command) process(args ...string) *exec.Cmd {
+	c.t.Helper()
+	// One that hangs is to fail its test, not to stop all of them.
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	c.t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", append([]string{"--root", c.root}, args...)...)
+	cmd.Env = append(os.Environ(), commandVariable+"=1")
+	return cmd
+}
 
 // winbox runs a command line and gives its exit code and what it wrote.
 func winbox(stdin string, args ...string) (code int, stdout, stderr string) {
@@ -107,6 +133,17 @@ func TestCommandLine(t *testing.T) {
 		{"no ID", []string{"resume"}, 1, "", "exactly one argument"},
 		{"systemd", []string{"--systemd-cgroup", "--root", empty, "list", "-q"}, 0, "", ""},
 		{"features with an argument", []string{"features", "x"}, 1, "", "takes no arguments"},
+		{"unknown global flag", []string{"--strange"}, 1, "", "flag provided but not defined: -strange (see winbox --help)"},
+		{"unknown flag", []string{"state", "--strange"}, 1, "", "flag provided but not defined: -strange (see winbox state --help)"},
+		{"short flags in one", []string{"--root", empty, "list", "-qf", "json"}, 0, "", ""},
+		{"short flags in one that are not there", []string{"list", "-qx"}, 1, "", "flag provided but not defined: -qx"},
+		{"exec without ID", []string{"exec"}, 1, "", "exec: the container's ID is needed"},
+		{"exec of nothing", []string{"--root", empty, "exec", "a", "true"}, 255, "", "exec failed: container does not exist"},
+		// podman asks this way whether there is checkpointing.
+		{"checkpoint", []string{"checkpoint", "--help"}, 1, "", "checkpoint: winbox cannot save and restore"},
+		// And this way whether containers can be restored into pods; what it looks for is "needs an argument".
+		{"restore", []string{"restore", "--lsm-mount-context"}, 1, "", "restore: winbox cannot save and restore"},
+		{"obsolete global flag", []string{"--criu", "/usr/sbin/criu", "--root", empty, "list", "-q"}, 0, "", ""},
 		{"version", []string{"--version"}, 0, "winbox version " + versionLines() + "\n", ""},
 	}
 	for _, test := range tests {

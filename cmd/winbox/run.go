@@ -26,6 +26,9 @@ func runCommand(g *globals) *cli.Command {
 				opt.Start = true
 				return printProgram(c, opt)
 			}
+			if err := checkTerminal(c, opt.Bundle.Spec.Process, c.Bool("detach")); err != nil {
+				return fmt.Errorf("run failed: %w", err)
+			}
 			if c.Bool("detach") {
 				opt.Start = true
 				if _, err := sandbox.Create(opt); err != nil {

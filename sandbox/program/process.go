@@ -147,6 +147,7 @@ func (c *compiler) workingDirectory() {
 	}
 	defer c.checkInside(clean)
 	if c.joins {
+		note = fmt.Sprintf("chdir to cwd (%q) set in config.json failed", cwd) // runc's words
 		c.call("chdir", note, clean)
 		return
 	}
