@@ -3,7 +3,7 @@
 #   make demo   runs a real Windows archiver in a sandbox and tells what happened
 #   make test   runs every check and test
 #
-# The others: build, stubs, bench, engines, test-v2, fuzz, clean.
+# The others: build, stubs, bench, engines, validate, test-v2, fuzz, clean.
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 # urfave_cli_no_docs leaves the library's documentation renderer out, which costs most of a millisecond at every start.
@@ -16,7 +16,7 @@ export CGO_ENABLED := 0
 
 STUBS := sandbox/init preload/stub wine/boot
 
-.PHONY: all build stubs check-stubs demo test lint unit integration engines fuzz bench test-v2 clean
+.PHONY: all build stubs check-stubs demo test lint unit integration engines validate fuzz bench test-v2 clean
 
 all: build
 
@@ -42,6 +42,7 @@ demo:
 test:
 	test/install.sh test
 	$(MAKE) build lint check-stubs unit integration engines fuzz
+	$(MAKE) validate RUNTIMES=winbox
 
 lint:
 	test -z "$$(gofmt -l $$(git ls-files '*.go') | tee /dev/stderr)"
@@ -54,6 +55,12 @@ unit integration:
 # podman, buildah, containerd and docker, with winbox as their runtime.
 engines: build
 	test/engines/run.sh
+
+# The OCI project's validation programs: PROGRAMS picks some, RUNTIMES who is to run them, V=1 prints what they say.
+RUNTIMES := winbox,runc,crun
+validate: build
+	test/install.sh validate
+	test/validate.sh $(if $(V),-v) -r $(RUNTIMES) $(PROGRAMS)
 
 fuzz:
 	test/run.sh fuzz
