@@ -250,8 +250,7 @@ func (n *creation) make(group *cgroup.Group) error {
 	return nil
 }
 
-// compile makes the program, and keeps what later commands need of the
-// configuration.
+// compile makes the program.
 func (n *creation) compile(group *cgroup.Group) (*program.Program, []byte, error) {
 	p, err := compile(n.opt, group)
 	if err != nil {
@@ -265,7 +264,7 @@ func (n *creation) compile(group *cgroup.Group) (*program.Program, []byte, error
 	if err != nil {
 		return nil, nil, err
 	}
-	return p, encoded, n.saveSpec(n.opt.Bundle.Spec)
+	return p, encoded, nil
 }
 
 // resources are the container's limits, with rules for devices in any case.
@@ -398,7 +397,7 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 	}
 	// While the kernel builds the container. Should winbox be killed before, the
 	// program ends by itself, as nobody answers that the container is noted.
-	if err := n.save(); err != nil {
+	if err := errors.Join(n.saveSpec(spec), n.save()); err != nil {
 		return err
 	}
 	n.opt.listener = func(file *os.File, pid int) error { return n.sendListener(file, spec.Linux.Seccomp, pid) }

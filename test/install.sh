@@ -15,7 +15,7 @@ packages() {
 	# The container engines, and what they recommend but need for networks, users and --init.
 	engines) echo podman buildah containerd docker.io containernetworking-plugins iptables iproute2 slirp4netns tini uidmap busybox-static python3 procps util-linux ;;
 	validate) echo runc crun util-linux bsdextrautils mount tar ;;
-	bench) echo "$(packages test)" runc crun ;;
+	bench) echo "$(packages test)" runc crun time ;;
 	test-v2) echo "$(packages test)" busybox-static cpio kmod xz-utils zstd jq python3 qemu-system-x86 ;;
 	*) fail "unknown purpose $1" ;;
 	esac

@@ -60,7 +60,7 @@ type layout struct {
 
 // layouts, most specific first. Debian and Ubuntu: packages wine64, libwine; Fedora: wine-core; Arch: wine;
 // /opt: the packages of dl.winehq.org.
-var layouts = func() []layout {
+func layouts() []layout {
 	ls := []layout{
 		{
 			name:       "host",
@@ -97,7 +97,7 @@ var layouts = func() []layout {
 		})
 	}
 	return ls
-}()
+}
 
 // Host finds the host's Wine by looking where distributions put it. It starts nothing and takes well under a
 // millisecond.
@@ -108,7 +108,7 @@ var layouts = func() []layout {
 func Host() (*Runtime, error) { return hostAt("/") }
 
 func hostAt(root string) (*Runtime, error) {
-	for _, l := range layouts {
+	for _, l := range layouts() {
 		if r := l.find(root); r != nil {
 			var err error
 			r.Digest, err = r.digest()

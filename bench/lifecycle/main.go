@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -8,26 +9,28 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"winbox/bench"
-	"winbox/seccomp"
 )
 
 func main() {
 	runs := flag.Int("n", 50, "counted runs of each")
 	winbox := flag.String("winbox", "build/winbox", "the winbox to measure")
+	profile := flag.String("seccomp", "seccomp/testdata/docker.json", "docker's default seccomp profile")
 	flag.Parse()
-	if err := measure(*runs, *winbox); err != nil {
+	if err := measure(*runs, *winbox, *profile); err != nil {
 		fmt.Fprintln(os.Stderr, "lifecycle:", err)
 		os.Exit(1)
 	}
 }
 
-func measure(runs int, winbox string) error {
-	dir, err := os.MkdirTemp("", "winbox-bench")
+func measure(runs int, winbox, profile string) error {
+	// Where runtimes keep their state by default: a tmpfs.
+	dir, err := os.MkdirTemp("/run", "winbox-bench")
 	if err != nil {
 		return err
 	}
@@ -36,47 +39,186 @@ func measure(runs int, winbox string) error {
 	if err != nil {
 		return err
 	}
-	for _, profile := range []struct {
-		title   string
-		seccomp *specs.LinuxSeccomp
-	}{
-		{"run /bin/true, no seccomp", nil},
-		{"run /bin/true, winbox's default seccomp profile", seccomp.Default()},
-	} {
-		bundle := filepath.Join(dir, strconv.FormatBool(profile.seccomp != nil))
-		if err := makeBundle(bundle, profile.seccomp); err != nil {
-			return err
-		}
-		var contenders []bench.Contender
-		for _, runtime := range []string{winbox, "runc", "crun"} {
-			if _, err := exec.LookPath(runtime); err != nil {
-				fmt.Fprintf(os.Stderr, "lifecycle: %s left out: %v\n", runtime, err)
-				continue
-			}
-			n := 0
-			contenders = append(contenders, bench.Contender{Name: filepath.Base(runtime), Run: func() (time.Duration, error) {
-				n++
-				id := fmt.Sprintf("bench-%d-%d", os.Getpid(), n)
-				cmd := exec.Command(runtime, "--root", filepath.Join(dir, "state"), "run", "--bundle", bundle, id)
-				begin := time.Now()
-				out, err := cmd.CombinedOutput()
-				if err != nil {
-					return 0, fmt.Errorf("%w: %s", err, out)
-				}
-				return time.Since(begin), nil
-			}})
-		}
-		results, err := bench.Compare(runs, contenders)
+	var runtimes []*runtime
+	for _, name := range []string{winbox, "runc", "crun"} {
+		path, err := exec.LookPath(name)
 		if err != nil {
+			fmt.Fprintf(os.Stderr, "lifecycle: %s left out: %v\n", name, err)
+			continue
+		}
+		runtimes = append(runtimes, &runtime{path: path, root: filepath.Join(dir, "state-"+filepath.Base(path))})
+	}
+	bundles := []struct{ title, seccomp string }{
+		{"without seccomp (the configuration of `runc spec`)", ""},
+		{"as docker (14 capabilities and its seccomp profile)", profile},
+	}
+	for i, b := range bundles {
+		bundle := filepath.Join(dir, strconv.Itoa(i))
+		if err := makeBundle(bundle, b.seccomp); err != nil {
 			return err
 		}
-		bench.Print(os.Stdout, profile.title, results)
+		for round := range runs + 1 {
+			for _, r := range runtimes {
+				r.counted = round > 0
+				if err := r.live(bundle); err != nil {
+					return fmt.Errorf("%s: %w", filepath.Base(r.path), err)
+				}
+			}
+		}
+		fmt.Println("== " + b.title)
+		for _, verb := range []string{"run", "create", "start", "exec", "state", "kill", "delete"} {
+			var results []bench.Result
+			for _, r := range runtimes {
+				results = append(results, bench.NewResult(filepath.Base(r.path), r.times[verb]))
+			}
+			bench.Print(os.Stdout, verb, results)
+		}
+		for _, r := range runtimes {
+			if err := r.weigh(bundle); err != nil {
+				return fmt.Errorf("%s: %w", filepath.Base(r.path), err)
+			}
+			r.times = nil
+		}
+		fmt.Println()
 	}
 	return nil
 }
 
-// makeBundle makes a bundle with busybox as /bin/true and the default mounts.
-func makeBundle(dir string, profile *specs.LinuxSeccomp) error {
+// runtime is one of the contenders.
+type runtime struct {
+	path, root string
+	n          int  // containers so far
+	counted    bool // the round counts
+	times      map[string][]time.Duration
+}
+
+func (r *runtime) command(args ...string) *exec.Cmd {
+	return exec.Command(r.path, append([]string{"--root", r.root}, args...)...)
+}
+
+// timed runs a command of the runtime to its end and notes how long it took. Its
+// output goes to a file, as a pipe would be held by the container.
+func (r *runtime) timed(verb string, args ...string) error {
+	out, err := os.CreateTemp("", "winbox-bench")
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	defer os.Remove(out.Name())
+	cmd := r.command(append([]string{verb}, args...)...)
+	cmd.Stdout, cmd.Stderr = out, out
+	begin := time.Now()
+	err = cmd.Run()
+	took := time.Since(begin)
+	if err != nil {
+		text, _ := os.ReadFile(out.Name())
+		return fmt.Errorf("%s: %w: %s", verb, err, text)
+	}
+	if r.counted {
+		if r.times == nil {
+			r.times = map[string][]time.Duration{}
+		}
+		r.times[verb] = append(r.times[verb], took)
+	}
+	return nil
+}
+
+func (r *runtime) id() string {
+	r.n++
+	return fmt.Sprintf("bench-%d-%d", os.Getpid(), r.n)
+}
+
+// live goes once through the life of a container that runs to its end, and of
+// one that is killed.
+func (r *runtime) live(bundle string) error {
+	if err := r.timed("run", "--bundle", bundle, r.id()); err != nil {
+		return err
+	}
+	id := r.id()
+	if err := r.timed("create", "--bundle", bundle+"/sleep", id); err != nil {
+		return err
+	}
+	defer r.command("delete", "--force", id).Run()
+	for _, step := range [][]string{{"start", id}, {"exec", id, "/bin/true"}, {"state", id}, {"kill", id, "KILL"}} {
+		if err := r.timed(step[0], step[1:]...); err != nil {
+			return err
+		}
+	}
+	for {
+		state, err := r.state(id)
+		if err != nil {
+			return err
+		}
+		if state.Status == specs.StateStopped {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return r.timed("delete", id)
+}
+
+func (r *runtime) state(id string) (*specs.State, error) {
+	out, err := r.command("state", id).Output()
+	if err != nil {
+		return nil, err
+	}
+	var state specs.State
+	return &state, json.Unmarshal(out, &state)
+}
+
+// weigh prints the peak memory of the runtime's process, and what a created
+// container holds before its program runs.
+func (r *runtime) weigh(bundle string) error {
+	// time(1) is small: the peak of a process counts from that of the one it was forked from.
+	out, err := exec.Command("/usr/bin/time", "-f", "peak %M", r.path, "--root", r.root, "run", "--bundle", bundle, r.id()).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	_, text, _ := bytes.Cut(out, []byte("peak "))
+	peak, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return fmt.Errorf("output of time: %q", out)
+	}
+	id := r.id()
+	if err := r.timed("create", "--bundle", bundle+"/sleep", id); err != nil {
+		return err
+	}
+	defer r.command("delete", "--force", id).Run()
+	state, err := r.state(id)
+	if err != nil {
+		return err
+	}
+	pss, err := pss(state.Pid)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%8s: peak RSS of run %.1f MiB, PSS of a created container's process 1 %.2f MiB\n", filepath.Base(r.path), float64(peak)/1024, float64(pss)/1024)
+	return nil
+}
+
+// pss is the proportional set size of a process in KiB (proc_pid_smaps(5)).
+func pss(pid int) (int, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		if fields := strings.Fields(line); fields[0] == "Pss:" {
+			return strconv.Atoi(fields[1])
+		}
+	}
+	return 0, fmt.Errorf("no Pss in /proc/%d/smaps_rollup", pid)
+}
+
+// dockerCapabilities are those that docker gives by default.
+var dockerCapabilities = []string{
+	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
+	"CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
+}
+
+// makeBundle makes a bundle that runs /bin/true, a static busybox, and one below
+// it that sleeps.
+func makeBundle(dir, seccomp string) error {
 	bin := filepath.Join(dir, "rootfs", "bin")
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return err
@@ -89,43 +231,51 @@ func makeBundle(dir string, profile *specs.LinuxSeccomp) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(bin, "true"), data, 0o755); err != nil {
-		return err
-	}
-	for _, d := range []string{"proc", "dev", "sys"} {
-		if err := os.MkdirAll(filepath.Join(dir, "rootfs", d), 0o755); err != nil {
+	for _, name := range []string{"true", "sleep"} {
+		if err := os.WriteFile(filepath.Join(bin, name), data, 0o755); err != nil {
 			return err
 		}
 	}
-	caps := []string{"CAP_KILL", "CAP_NET_BIND_SERVICE"}
-	spec := specs.Spec{
-		Version:  "1.0.2", // what the oldest peer takes
-		Root:     &specs.Root{Path: "rootfs", Readonly: true},
-		Hostname: "bench",
-		Process: &specs.Process{
-			Args: []string{"/bin/true"}, Cwd: "/", Env: []string{"PATH=/bin"}, NoNewPrivileges: true,
-			Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
-		},
-		Mounts: []specs.Mount{
-			{Destination: "/proc", Type: "proc", Source: "proc"},
-			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
-			{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}},
-			{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
-			{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
-			{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
-		},
-		Linux: &specs.Linux{
-			Namespaces: []specs.LinuxNamespace{
-				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.NetworkNamespace},
-			},
-			MaskedPaths:   []string{"/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"},
-			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
-			Seccomp:       profile,
-		},
+	cmd := exec.Command("runc", "spec")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("runc spec: %w: %s", err, out)
 	}
-	config, err := json.Marshal(&spec)
+	config := filepath.Join(dir, "config.json")
+	data, err = os.ReadFile(config)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "config.json"), config, 0o644)
+	var spec specs.Spec
+	if err := json.Unmarshal(data, &spec); err != nil {
+		return err
+	}
+	spec.Process.Terminal, spec.Process.Args = false, []string{"/bin/true"}
+	spec.Root.Path = filepath.Join(dir, "rootfs")
+	if seccomp != "" {
+		if data, err = os.ReadFile(seccomp); err != nil {
+			return err
+		}
+		if err := json.Unmarshal(data, &spec.Linux.Seccomp); err != nil {
+			return fmt.Errorf("%s: %w", seccomp, err)
+		}
+		spec.Process.NoNewPrivileges = false
+		spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: dockerCapabilities, Permitted: dockerCapabilities, Effective: dockerCapabilities}
+	}
+	if err := writeSpec(config, &spec); err != nil {
+		return err
+	}
+	if err := os.Mkdir(filepath.Join(dir, "sleep"), 0o755); err != nil {
+		return err
+	}
+	spec.Process.Args = []string{"/bin/sleep", "1000"}
+	return writeSpec(filepath.Join(dir, "sleep", "config.json"), &spec)
+}
+
+func writeSpec(file string, spec *specs.Spec) error {
+	data, err := json.Marshal(spec)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, data, 0o644)
 }
