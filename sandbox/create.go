@@ -62,6 +62,10 @@ type Options struct {
 	Stats bool
 	// Scratch are directories to be removed with the container.
 	Scratch []string
+	// Prepare, if not nil, makes what the configuration refers to, in Scratch. It
+	// is called when the container has been noted down, so that what it makes
+	// goes with the container, whatever happens.
+	Prepare func() error
 	Log     *slog.Logger
 
 	// listener takes the listener of a seccomp filter that notifies.
@@ -125,6 +129,7 @@ func Create(opt Options) (c *Container, err error) {
 		rec: record{
 			Version: stateVersion, ID: opt.ID, Bundle: opt.Bundle.Dir, Rootfs: opt.rootfs(), Created: time.Now().UTC(),
 			Annotations: opt.Bundle.Spec.Annotations, Hooks: opt.Bundle.Spec.Hooks != nil, Scratch: opt.Scratch,
+			Windows: opt.Windows,
 		},
 	}}
 	if group != nil {
@@ -229,6 +234,11 @@ func (n *creation) make(group *cgroup.Group) error {
 	// killed in between.
 	if err := n.save(); err != nil {
 		return err
+	}
+	if n.opt.Prepare != nil {
+		if err := n.opt.Prepare(); err != nil {
+			return err
+		}
 	}
 	// The kernel makes the control group while the program is compiled.
 	grouped := make(chan error, 1)

@@ -32,7 +32,9 @@ type ExecOptions struct {
 	// PIDFD takes a pidfd (pidfd_open(2)) of the process, which it must not close; may be nil.
 	PIDFD        func(pidfd *os.File) error
 	IgnorePaused bool
-	Signals      *Signals // as in [Options], for [Container.RunExec]
+	// NoRandomize switches address-space randomisation off, as [Options.Windows] does.
+	NoRandomize bool
+	Signals     *Signals // as in [Options], for [Container.RunExec]
 	// Subgroups are groups below the container's to run in, as for [cgroup.Group.Sub].
 	Subgroups map[string]string
 	Log       *slog.Logger
@@ -70,7 +72,7 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 		return 0, err
 	}
 	first := 3 + opt.Preserve
-	po := program.Options{ID: c.rec.ID, Control: first + fdControl, Preserve: opt.Preserve, ChownStdio: pipes(&create), Host: host}
+	po := program.Options{ID: c.rec.ID, Control: first + fdControl, Preserve: opt.Preserve, NoRandomize: opt.NoRandomize, ChownStdio: pipes(&create), Host: host}
 	if po.Seccomp, po.SeccompFlags, err = filter(joined.Linux.Seccomp); err != nil {
 		return 0, err
 	}

@@ -65,6 +65,8 @@ type record struct {
 	StartSteps []string `json:"startSteps,omitempty"`
 	// Hooks tells that the configuration has hooks.
 	Hooks bool `json:"hooks,omitempty"`
+	// Windows tells that process 1 is the init ELF (see [Options]).
+	Windows bool `json:"windows,omitempty"`
 	// Scratch are directories that live as long as the container.
 	Scratch []string `json:"scratch,omitempty"`
 }
@@ -183,6 +185,9 @@ func writeFile(path string, data []byte, perm os.FileMode) error {
 
 // ID is the container's name.
 func (c *Container) ID() string { return c.rec.ID }
+
+// Windows tells that the container was made with [Options.Windows].
+func (c *Container) Windows() bool { return c.rec.Windows }
 
 // PID is the container's first process, as the host numbers it.
 func (c *Container) PID() int { return c.rec.PID }

@@ -1,6 +1,9 @@
 package wine
 
-import _ "embed"
+import (
+	_ "embed"
+	"fmt"
+)
 
 // bootAMD64 is the small boot program, which takes the place of Wine's wineboot.exe (boot/wineboot.c).
 //
@@ -21,3 +24,19 @@ const (
 	// BootFull starts what stock Wine starts: services, plug and play, explorer.
 	BootFull Boot = "full"
 )
+
+// The stock boot is chosen by an environment variable, which wins over the template's registry: Wine's own wineboot.exe
+// (`b` for builtin) in place of ours.
+const (
+	overrides = "WINEDLLOVERRIDES"
+	fullBoot  = "wineboot.exe=b"
+)
+
+// check refuses an unknown profile; the empty one is [BootMinimal].
+func (b Boot) check() error {
+	switch b {
+	case "", BootMinimal, BootFull:
+		return nil
+	}
+	return fmt.Errorf("boot profile %q: want %s or %s", string(b), BootMinimal, BootFull)
+}

@@ -11,9 +11,8 @@ import (
 	"sync"
 )
 
-// drivesDir is where the container mounts what drive letters other than C: lead to. It lies on a tmpfs, so that mount
-// points can be made in it.
-const drivesDir = "/run/winbox/drives"
+// drivesDir is where the container mounts what drive letters other than C: lead to.
+const drivesDir = runDir + "/drives"
 
 // A Mount shares a file or folder of the host with the program.
 type Mount struct {
@@ -79,7 +78,7 @@ func (t target) String() string {
 func parseTarget(s string) (target, error) {
 	if strings.HasPrefix(s, "/") {
 		clean := path.Clean(s)
-		if !strings.HasPrefix(clean, "/run/") && !strings.HasPrefix(clean, "/tmp/") || within(clean, "/run/winbox") || within(clean, "/run/user") {
+		if !strings.HasPrefix(clean, "/run/") && !strings.HasPrefix(clean, "/tmp/") || within(clean, runDir) || within(clean, "/run/user") {
 			return target{}, fmt.Errorf("target %s: a Linux path must lie below /run or /tmp (not /run/user or /run/winbox): all else is read-only and shared", s)
 		}
 		return target{linux: clean}, nil

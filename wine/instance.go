@@ -29,39 +29,57 @@ func (t *Template) openPrefix(opt Options, d *drives) (specs.Mount, error) {
 		}
 		return specs.Mount{Destination: prefixDir, Type: "bind", Source: dir, Options: []string{"rbind", "nosuid", "nodev", "rprivate"}}, nil
 	}
-	if !filepath.IsAbs(opt.Scratch) {
-		return specs.Mount{}, fmt.Errorf("scratch folder %q: want an absolute path", opt.Scratch)
+	mount, err := t.overlay(opt.Scratch, opt.Rootless)
+	if err != nil {
+		return specs.Mount{}, err
 	}
-	for _, dir := range []string{opt.Scratch, t.Prefix()} {
-		if strings.ContainsAny(dir, `:,\`) { // they separate and escape in the options of an overlay
-			return specs.Mount{}, fmt.Errorf("folder %s: an overlay cannot use a path with a colon, a comma or a backslash", dir)
-		}
-	}
-	upper, work := filepath.Join(opt.Scratch, "upper"), filepath.Join(opt.Scratch, "work")
-	devices := filepath.Join(upper, "dosdevices")
-	for _, dir := range []string{upper, work, devices} {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return specs.Mount{}, fmt.Errorf("scratch folder: %w", err)
-		}
-	}
-	if opt.foreign() {
-		// The template's folders belong to whoever made it: give the program folders of its own above them. The upper
-		// layer's top counts as the prefix, which Wine refuses when it is not its user's.
-		if err := copyFolders(t.driveC(), filepath.Join(upper, "drive_c")); err != nil {
-			return specs.Mount{}, fmt.Errorf("scratch folder: %w", err)
-		}
-		if err := chownTree(opt.Scratch, opt.UID, opt.GID); err != nil {
-			return specs.Mount{}, fmt.Errorf("scratch folder: %w", err)
-		}
+	devices, err := t.makeUpper(opt.Scratch, opt.foreign(), opt.UID, opt.GID)
+	if err != nil {
+		return specs.Mount{}, fmt.Errorf("scratch folder: %w", err)
 	}
 	if err := linkDrives(devices, d); err != nil {
 		return specs.Mount{}, fmt.Errorf("scratch folder: %w", err)
 	}
-	options := []string{"nosuid", "nodev", "lowerdir=" + t.Prefix(), "upperdir=" + upper, "workdir=" + work}
-	if opt.Rootless {
+	return mount, nil
+}
+
+// overlay is the mount of a prefix that has the template below and the folders of [Template.makeUpper] above. userNS
+// tells that it is made in a user namespace.
+func (t *Template) overlay(scratch string, userNS bool) (specs.Mount, error) {
+	if !filepath.IsAbs(scratch) {
+		return specs.Mount{}, fmt.Errorf("scratch folder %q: want an absolute path", scratch)
+	}
+	for _, dir := range []string{scratch, t.Prefix()} {
+		if strings.ContainsAny(dir, `:,\`) { // they separate and escape in the options of an overlay
+			return specs.Mount{}, fmt.Errorf("folder %s: an overlay cannot use a path with a colon, a comma or a backslash", dir)
+		}
+	}
+	options := []string{"nosuid", "nodev", "lowerdir=" + t.Prefix(), "upperdir=" + filepath.Join(scratch, "upper"), "workdir=" + filepath.Join(scratch, "work")}
+	if userNS {
 		options = append(options, "userxattr")
 	}
 	return specs.Mount{Destination: prefixDir, Type: "overlay", Source: "overlay", Options: options}, nil
+}
+
+// makeUpper makes the upper layer of a prefix, and gives its folder of drives. foreign says that the program is another
+// user than the caller.
+func (t *Template) makeUpper(scratch string, foreign bool, uid, gid int) (devices string, err error) {
+	upper := filepath.Join(scratch, "upper")
+	devices = filepath.Join(upper, "dosdevices")
+	for _, dir := range []string{upper, filepath.Join(scratch, "work"), devices} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return "", err
+		}
+	}
+	if !foreign {
+		return devices, nil
+	}
+	// The template's folders belong to whoever made it: give the program folders of its own above them. The upper
+	// layer's top counts as the prefix, which Wine refuses when it is not its user's.
+	if err := copyFolders(t.driveC(), filepath.Join(upper, "drive_c")); err != nil {
+		return "", err
+	}
+	return devices, chownTree(scratch, uid, gid)
 }
 
 // linkDrives makes the links of the drives that exist and removes those of drives that do not. C: stays.

@@ -3,7 +3,6 @@ package wine
 import (
 	"debug/elf"
 	"fmt"
-	"path/filepath"
 )
 
 // LoaderRange gives the addresses at which the ELF loader for a machine is linked, end exclusive; both are 0 when it is
@@ -13,11 +12,15 @@ func (r *Runtime) LoaderRange(machine string) (start, end uint64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	f, err := elf.Open(filepath.Join(r.root, loader))
+	file, _, err := r.files.Open(loader)
 	if err != nil {
 		return 0, 0, fmt.Errorf("read the headers of %s: %w", loader, err)
 	}
-	defer f.Close()
+	defer file.Close()
+	f, err := elf.NewFile(file)
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the headers of %s: %w", loader, err)
+	}
 	if f.Type != elf.ET_EXEC {
 		return 0, 0, nil
 	}

@@ -10,8 +10,12 @@ import (
 	"strings"
 )
 
+// runDir is where a container has what winbox gives it: the prefix, the layout and the drives. It lies on a tmpfs, so
+// that mount points can be made in it.
+const runDir = "/run/winbox"
+
 // prefixDir is where a container has its prefix.
-const prefixDir = "/prefix"
+const prefixDir = runDir + "/prefix"
 
 // trim takes out of a fresh prefix what belongs to this boot or this host: the name of the server's directory, serial
 // ports, drive Z:, and the links from the user's folders to the Linux home.

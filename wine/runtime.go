@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -47,7 +46,8 @@ type Runtime struct {
 	// Digest tells this state of the installation from any other.
 	Digest string
 
-	root string // where the host's files are looked up: "/" but in tests
+	files files  // where the files are looked up
+	root  string // the same for the host's Wine: "/" but in tests
 }
 
 // layout is one way in which distributions lay Wine out, relative to the root.
@@ -109,7 +109,8 @@ func Host() (*Runtime, error) { return hostAt("/") }
 
 func hostAt(root string) (*Runtime, error) {
 	for _, l := range layouts() {
-		if r := l.find(root); r != nil {
+		if r := l.find(hostFiles(root)); r != nil {
+			r.root = root
 			var err error
 			r.Digest, err = r.digest()
 			if err != nil {
@@ -124,8 +125,44 @@ func hostAt(root string) (*Runtime, error) {
 // ErrNoWine says that no Wine with a 64-bit part was found.
 var ErrNoWine = errors.New("no 64-bit Wine found on this host")
 
+// files is where a Wine is looked for: the host's root directory, or the root file system of a container, as
+// [oci.Files] shows it.
+type files interface {
+	// Open opens a regular file and gives its path without links.
+	Open(name string) (file *os.File, resolved string, err error)
+}
+
+// hostFiles is a directory of the host as root.
+type hostFiles string
+
+func (root hostFiles) Open(name string) (*os.File, string, error) {
+	file, err := os.Open(filepath.Join(string(root), name))
+	return file, name, err
+}
+
+// hasFile says whether there is a regular file with something in it: an empty one is what a mount has left.
+func hasFile(in files, name string) bool {
+	f, _, err := in.Open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	return err == nil && info.Mode().IsRegular() && info.Size() > 0
+}
+
+// inFiles finds the Wine of a container's root file system; nil when it has none.
+func inFiles(in files) *Runtime {
+	for _, l := range layouts() {
+		if r := l.find(in); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
 // find gives the runtime that a layout describes, or nil.
-func (l layout) find(root string) *Runtime {
+func (l layout) find(root files) *Runtime {
 	r := &Runtime{
 		Name:       l.name,
 		Loader64:   firstELF(root, l.loader64, elfClass64),
@@ -133,7 +170,7 @@ func (l layout) find(root string) *Runtime {
 		UnixDir:    firstHaving(root, l.unixDir, "ntdll.so"),
 		WindowsDir: firstHaving(root, l.windowsDir, "ntdll.dll"),
 		DataDir:    firstHaving(root, l.dataDir, "wine.inf"),
-		root:       root,
+		files:      root,
 	}
 	if r.Loader64 == "" || r.Server == "" || r.UnixDir == "" || r.WindowsDir == "" || r.DataDir == "" {
 		return nil
@@ -146,7 +183,7 @@ func (l layout) find(root string) *Runtime {
 			r.Loader32, r.Preloader32 = p, preloaderOf(p)
 		}
 	}
-	r.Version = infVersion(filepath.Join(root, r.DataDir, "wine.inf"))
+	r.Version = infVersion(root, path.Join(r.DataDir, "wine.inf"))
 	r.findLibraries()
 	return r
 }
@@ -170,14 +207,14 @@ var interpreters = []string{"/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux.so.2"}
 
 func (r *Runtime) findLibraries() {
 	for _, dir := range libraryDirs {
-		if info, err := os.Stat(filepath.Join(r.root, dir, "libc.so.6")); err == nil && info.Mode().IsRegular() {
+		if hasFile(r.files, path.Join(dir, "libc.so.6")) {
 			r.Libraries = append(r.Libraries, dir)
 			break
 		}
 	}
 	if r.Loader32 != "" {
 		for _, dir := range []string{"/usr/lib/i386-linux-gnu", "/usr/lib32", "/usr/lib"} {
-			if firstELF(r.root, []string{dir + "/libc.so.6"}, elfClass32) != "" {
+			if firstELF(r.files, []string{dir + "/libc.so.6"}, elfClass32) != "" {
 				r.Libraries = append(r.Libraries, dir)
 				break
 			}
@@ -187,7 +224,7 @@ func (r *Runtime) findLibraries() {
 	for _, link := range interpreters {
 		for _, dir := range r.Libraries {
 			target := path.Join(dir, path.Base(link))
-			if _, err := os.Stat(filepath.Join(r.root, target)); err == nil {
+			if hasFile(r.files, target) {
 				r.Interpreters[link] = target
 				break
 			}
@@ -264,8 +301,8 @@ func (r *Runtime) digest() (string, error) {
 }
 
 // infVersion reads the version from the head of wine.inf (";; Version: Wine 8.0"), which costs less than to run Wine.
-func infVersion(name string) string {
-	f, err := os.Open(name)
+func infVersion(root files, name string) string {
+	f, _, err := root.Open(name)
 	if err != nil {
 		return "unknown"
 	}
@@ -286,12 +323,12 @@ const (
 )
 
 // firstELF gives the first of the paths that is an ELF file of the class: a shell wrapper of that name does not count.
-func firstELF(root string, paths []string, class byte) string {
+func firstELF(root files, paths []string, class byte) string {
 	for _, p := range paths {
 		if p == "" {
 			continue
 		}
-		f, err := os.Open(filepath.Join(root, p))
+		f, _, err := root.Open(p)
 		if err != nil {
 			continue
 		}
@@ -306,9 +343,9 @@ func firstELF(root string, paths []string, class byte) string {
 }
 
 // firstHaving gives the first of the folders that holds a regular file of this name.
-func firstHaving(root string, dirs []string, name string) string {
+func firstHaving(root files, dirs []string, name string) string {
 	for _, dir := range dirs {
-		if info, err := os.Stat(filepath.Join(root, dir, name)); err == nil && info.Mode()&fs.ModeType == 0 {
+		if hasFile(root, path.Join(dir, name)) {
 			return dir
 		}
 	}

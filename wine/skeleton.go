@@ -20,7 +20,7 @@ func (t *Template) makeRoot() error {
 	root := t.Root()
 	dirs := []string{
 		"/dev", "/proc", "/sys/devices/system", "/sys/bus/clocksource/devices", "/tmp", "/run", "/etc", "/usr/lib", "/usr/lib64",
-		"/usr/share/zoneinfo", "/etc/ssl/certs", "/etc/fonts", prefixDir,
+		"/usr/share/zoneinfo", "/etc/ssl/certs", "/etc/fonts",
 	}
 	var files []string
 	for _, p := range t.Runtime.visible() {
@@ -65,7 +65,7 @@ func (t *Template) makeRoot() error {
 		"/etc/group":         cleanLines("root:x:0:", "nogroup:x:65534:"),
 		"/etc/nsswitch.conf": cleanLines("passwd: files", "group: files", "hosts: files dns"),
 		// Without a configuration fontconfig complains on standard error in every program that has a window.
-		"/etc/fonts/fonts.conf": cleanLines(`<?xml version="1.0"?>`, `<!DOCTYPE fontconfig SYSTEM "fonts.dtd">`,
+		fontsConf: cleanLines(`<?xml version="1.0"?>`, `<!DOCTYPE fontconfig SYSTEM "fonts.dtd">`,
 			`<fontconfig><dir>/usr/share/fonts</dir><cachedir>/tmp/fontconfig</cachedir></fontconfig>`),
 		"/etc/hosts": cleanLines("127.0.0.1 localhost "+Hostname, "::1 localhost "+Hostname),
 	} {
@@ -75,6 +75,9 @@ func (t *Template) makeRoot() error {
 	}
 	return nil
 }
+
+// fontsConf is the configuration of fontconfig.
+const fontsConf = "/etc/fonts/fonts.conf"
 
 // localeDir is the locale C.UTF-8, which Debian, Fedora and Arch install with the C library.
 const localeDir = "/usr/lib/locale/C.utf8"

@@ -7,7 +7,6 @@ import (
 	"path"
 	"path/filepath"
 	"sort"
-	"strconv"
 	"strings"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 )
 
 // Where a container has the layout of the address space, for the preloader.
-const layoutFile = "/run/winbox/layout"
+const layoutFile = runDir + "/layout"
 
 // Options says how to launch a program.
 type Options struct {
@@ -102,11 +101,7 @@ func (t *Template) Spec(opt Options) (*specs.Spec, error) {
 	}
 	args := []string{loader, program}
 	if opt.Stub != "" {
-		for _, p := range t.Runtime.preloaders() {
-			if p == preloader {
-				spec.Mounts = append(spec.Mounts, bindFile(opt.Stub, p))
-			}
-		}
+		spec.Mounts = append(spec.Mounts, bindFile(opt.Stub, preloader))
 		args = append([]string{preloader}, args...)
 	}
 	spec.Process.Args = append(args, opt.Args...)
@@ -248,10 +243,11 @@ func (opt *Options) workdir(d *drives, driveC string) (string, error) {
 // environment makes the variables of a launched program. None of the host's pass.
 func (t *Template) environment(opt Options) ([]string, error) {
 	env := t.Runtime.baseEnvironment(hostTimeZone())
+	if err := opt.Boot.check(); err != nil {
+		return nil, err
+	}
 	if opt.Boot == BootFull {
-		env["WINEDLLOVERRIDES"] = "wineboot.exe=b" // Wine's own, against the template's registry
-	} else if opt.Boot != "" && opt.Boot != BootMinimal {
-		return nil, fmt.Errorf("boot profile %q: want %s or %s", opt.Boot, BootMinimal, BootFull)
+		env[overrides] = fullBoot
 	}
 	for _, setting := range opt.Env {
 		name, val, ok := strings.Cut(setting, "=")
@@ -260,17 +256,22 @@ func (t *Template) environment(opt Options) ([]string, error) {
 			return nil, fmt.Errorf("environment %q: want NAME=VALUE", setting)
 		case strings.ContainsRune(setting, 0):
 			return nil, fmt.Errorf("environment %q: has a zero byte", setting)
-		case name == "WINEDLLOVERRIDES" && env[name] != "":
+		case name == overrides && env[name] != "":
 			val += ";" + env[name]
 		}
 		env[name] = val
 	}
+	return settings(env), nil
+}
+
+// settings lists variables as NAME=VALUE, in order.
+func settings(env map[string]string) []string {
 	list := make([]string, 0, len(env))
 	for name, val := range env {
 		list = append(list, name+"="+val)
 	}
 	sort.Strings(list)
-	return list, nil
+	return list
 }
 
 // baseEnvironment is what every process of Wine gets.
@@ -318,7 +319,6 @@ func posixZone(offset int) string {
 // base is what the containers of launched programs and the one that makes the template have in common: the skeleton as
 // root, namespaces, kernel file systems, and Wine.
 func (t *Template) base(opt Options) *specs.Spec {
-	uid := strconv.Itoa(opt.UID)
 	spec := &specs.Spec{
 		Version:  "1.2.0",
 		Hostname: Hostname,
@@ -337,9 +337,7 @@ func (t *Template) base(opt Options) *specs.Spec {
 			{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
 			{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=1777"}},
 			{Destination: "/run", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=755"}},
-			// Debian's Wine has its server socket here when it exists, and else writes a file into the prefix that names
-			// another place.
-			{Destination: "/run/user/" + uid, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=700", "uid=" + uid, "gid=" + strconv.Itoa(opt.GID)}},
+			serverMount(uint32(opt.UID), uint32(opt.GID)),
 			// Of /sys only what tells of processors, nodes and clocks.
 			{Destination: "/sys/devices/system", Type: "bind", Source: "/sys/devices/system", Options: []string{"rbind", "rro", "rnosuid", "rnoexec", "rnodev", "rprivate"}},
 		},
@@ -381,6 +379,15 @@ func (t *Template) base(opt Options) *specs.Spec {
 	return spec
 }
 
+// serverMount is where Debian's Wine has its server socket; without it, Wine writes a file into the prefix that names
+// another place.
+func serverMount(uid, gid uint32) specs.Mount {
+	return specs.Mount{
+		Destination: fmt.Sprintf("/run/user/%d", uid), Type: "tmpfs", Source: "tmpfs",
+		Options: []string{"nosuid", "nodev", "mode=700", fmt.Sprintf("uid=%d", uid), fmt.Sprintf("gid=%d", gid)},
+	}
+}
+
 const zoneInfo = "/usr/share/zoneinfo"
 
 // bindVisible mounts a path of the runtime's at its own place.
@@ -394,7 +401,7 @@ func (t *Template) bindVisible(p visiblePath) specs.Mount {
 	return specs.Mount{Destination: p.path, Type: "bind", Source: filepath.Join(t.Runtime.root, p.path), Options: options}
 }
 
-// bindFile mounts a file of the host's read-only.
+// bindFile mounts a file or folder of the host's read-only.
 func bindFile(source, to string) specs.Mount {
 	return specs.Mount{Destination: to, Type: "bind", Source: source, Options: []string{"bind", "ro", "nosuid", "nodev", "rprivate"}}
 }
@@ -418,11 +425,8 @@ func (t *Template) makeSpec() *specs.Spec {
 		Destination: prefixDir, Type: "bind", Source: t.Prefix(), Options: []string{"bind", "nosuid", "nodev", "rprivate"},
 	})
 	env := t.Runtime.baseEnvironment("UTC0")
-	env["WINEDLLOVERRIDES"] = "mscoree,mshtml=;winemenubuilder.exe=d"
-	for name, val := range env {
-		spec.Process.Env = append(spec.Process.Env, name+"="+val)
-	}
-	sort.Strings(spec.Process.Env)
+	env[overrides] = "mscoree,mshtml=;winemenubuilder.exe=d"
+	spec.Process.Env = settings(env)
 	spec.Process.Args = []string{t.Runtime.Loader64, "wineboot.exe", "--init"}
 	spec.Process.Cwd = prefixDir
 	return spec

@@ -84,7 +84,7 @@ func (g *globals) bundleOptions(c *cli.Context) (sandbox.Options, error) {
 		Root: g.root, ID: id, Bundle: bundle, Preserve: preserve, Console: consoleSocket(c), PIDFD: pidfdSocket(c, "standard"),
 		PIDFile: c.String("pid-file"), NoPivot: c.Bool("no-pivot"), NoNewKeyring: c.Bool("no-new-keyring"), Rootless: g.rootless, Systemd: g.systemd, Log: g.log,
 	}
-	return opt, nil
+	return opt, g.windows(c.Context, &opt)
 }
 
 // listenFDs is the number of sockets that systemd has passed to this process,
@@ -176,13 +176,4 @@ func sendFile(path, name string, file *os.File) error {
 	defer conn.Close()
 	_, _, err = conn.WriteMsgUnix([]byte(name), unix.UnixRights(int(file.Fd())), nil)
 	return err
-}
-
-// printProgram prints what create would do.
-func printProgram(c *cli.Context, opt sandbox.Options) error {
-	p, err := sandbox.Compile(opt)
-	if err != nil {
-		return err
-	}
-	return p.Print(c.App.Writer)
 }

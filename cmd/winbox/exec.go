@@ -83,6 +83,9 @@ func (g *globals) exec(c *cli.Context) (int, error) {
 		Process: process, Preserve: preserve, PIDFile: c.String("pid-file"), IgnorePaused: c.Bool("ignore-paused"),
 		Console: consoleSocket(c), PIDFD: pidfdSocket(c, "setns"), Subgroups: groups, Log: g.log,
 	}
+	if err := windowsExec(ct, &opt); err != nil {
+		return 0, err
+	}
 	if c.Bool("detach") {
 		_, err := ct.Exec(opt)
 		return 0, err

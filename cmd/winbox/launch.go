@@ -22,7 +22,6 @@ import (
 	"winbox/oci"
 	"winbox/preload"
 	"winbox/preload/pe"
-	"winbox/preload/stub"
 	"winbox/sandbox"
 	"winbox/seccomp"
 	"winbox/wine"
@@ -85,11 +84,8 @@ type launch struct {
 	c       *cli.Context
 	id      string
 	program wine.Program
-	image   *pe.Image
-	layout  *preload.Layout
-	// preloader is the ELF that carries the layout out.
-	preloader []byte
-	scratch   string
+	image   *wine.Image
+	scratch wine.Scratch
 	// statusFile is where finish tells what happened; nil without --status-file.
 	statusFile *os.File
 	// prefixLock keeps other containers from a persistent prefix.
@@ -102,7 +98,7 @@ func (l *launch) run() error {
 	if l.c.Bool("rootless") {
 		l.rootless = true
 	}
-	template, err := prepare(l.c.Context, l.globals, l.c.String("runtime"))
+	template, err := prepare(l.c.Context, l.globals, l.c.String("runtime"), l.stderr)
 	if err != nil {
 		return err
 	}
@@ -127,12 +123,13 @@ func (l *launch) run() error {
 	signals := sandbox.CatchSignals()
 	signals.Wait()
 	var res *sandbox.Result
-	if err = l.makeScratch(); err == nil {
+	l.scratch = wine.Scratch(filepath.Join(l.dataRoot, "containers", l.id))
+	if err = l.scratch.Make(l.image); err == nil {
 		res, err = l.runIn(template, signals)
 	}
 	if err != nil || !l.c.Bool("keep") {
 		// Usually gone with the container; not when there never was one.
-		err = errors.Join(err, os.RemoveAll(l.scratch))
+		err = errors.Join(err, os.RemoveAll(string(l.scratch)))
 	}
 	if err != nil {
 		return err
@@ -154,46 +151,11 @@ func (l *launch) inspect(template *wine.Template) error {
 		return err
 	}
 	defer file.Close()
-	l.image = image
-	if err := preload.Runnable(image, false); err != nil {
-		return fmt.Errorf("%s: %w", l.c.Args().First(), err)
-	}
-	if l.preloader, err = stub.Preloader(image.Machine.Arch()); err != nil {
-		return fmt.Errorf("%s: built for %s; this version of winbox runs x86-64 programs only", l.c.Args().First(), image.Machine)
-	}
-	if err := template.Runtime.Supports(image.Machine.Arch()); err != nil {
-		return fmt.Errorf("%s: %w", l.c.Args().First(), err)
-	}
-	opt := preload.HostOptions()
-	if opt.Loader.Start, opt.Loader.End, err = template.Runtime.LoaderRange(image.Machine.Arch()); err != nil {
-		return err
-	}
-	if l.layout, err = preload.Plan(image, opt); err != nil {
+	if l.image, err = template.Runtime.Examine(image, nil); err != nil {
 		return fmt.Errorf("%s: %w", l.c.Args().First(), err)
 	}
 	return nil
 }
-
-// makeScratch makes the folder of the container: the files that it mounts, and
-// room for what the program changes on drive C:.
-func (l *launch) makeScratch() error {
-	l.scratch = filepath.Join(l.dataRoot, "containers", l.id)
-	if err := os.MkdirAll(l.overlay(), 0o755); err != nil {
-		return fmt.Errorf("make the container's folder: %w", err)
-	}
-	plan, err := l.layout.MarshalStub()
-	if err != nil {
-		return err
-	}
-	return errors.Join(
-		os.WriteFile(l.layoutFile(), plan, 0o644),
-		os.WriteFile(l.stubFile(), l.preloader, 0o755),
-	)
-}
-
-func (l *launch) overlay() string    { return filepath.Join(l.scratch, "prefix") }
-func (l *launch) layoutFile() string { return filepath.Join(l.scratch, "layout") }
-func (l *launch) stubFile() string   { return filepath.Join(l.scratch, "preloader") }
 
 // runIn makes the container, runs the program and removes the container.
 func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sandbox.Result, error) {
@@ -204,9 +166,9 @@ func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sand
 	res := spec.Linux.Resources
 	limited := res.Memory != nil || res.CPU != nil || res.Pids != nil
 	opt := sandbox.Options{
-		Root: l.root, ID: l.id, Bundle: &oci.Bundle{Dir: l.scratch, Spec: spec}, Windows: true, Start: true,
+		Root: l.root, ID: l.id, Bundle: &oci.Bundle{Dir: string(l.scratch), Spec: spec}, Windows: true, Start: true,
 		// A limit that the user has asked for is not left out.
-		Rootless: l.rootless && !limited, Systemd: l.systemd, Stats: l.statusFile != nil, Signals: signals, Hold: l.prefixLock, Scratch: []string{l.scratch}, Log: l.log,
+		Rootless: l.rootless && !limited, Systemd: l.systemd, Stats: l.statusFile != nil, Signals: signals, Hold: l.prefixLock, Scratch: []string{string(l.scratch)}, Log: l.log,
 	}
 	if l.c.String("prefix") != "" {
 		// What the program wrote to the registry is still with the wineserver when it ends.
@@ -223,7 +185,7 @@ func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sand
 	var watcher *observer
 	result, err := sandbox.Run(ctx, opt, l.c.Bool("keep"), func(ct *sandbox.Container) {
 		if l.statusFile != nil {
-			watcher = observe(ct, l.layout, filepath.Base(l.program.Host))
+			watcher = observe(ct, l.image.Layout, filepath.Base(l.program.Host))
 		}
 	})
 	if watcher != nil {
@@ -243,10 +205,10 @@ func (l *launch) spec(template *wine.Template) (*specs.Spec, error) {
 	}
 	uid, gid := os.Geteuid(), os.Getegid()
 	opt := wine.Options{
-		Program: l.program, Machine: l.image.Machine.Arch(), Args: l.c.Args().Tail(), Dir: dir,
+		Program: l.program, Machine: l.image.Machine, Args: l.c.Args().Tail(), Dir: dir,
 		ReadOnly: l.c.Bool("read-only"), ShareHome: l.c.Bool("share-home"), Workdir: l.c.String("workdir"),
-		Boot: wine.Boot(l.c.String("boot")), Prefix: l.c.String("prefix"), Scratch: l.overlay(), UID: uid, GID: gid, Rootless: l.rootless,
-		Layout: l.layoutFile(), Stub: l.stubFile(),
+		Boot: wine.Boot(l.c.String("boot")), Prefix: l.c.String("prefix"), Scratch: l.scratch.Prefix(), UID: uid, GID: gid, Rootless: l.rootless,
+		Layout: l.scratch.Layout(), Stub: l.scratch.Stub(),
 		Terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())),
 	}
 	switch network := l.c.String("network"); network {

@@ -17,8 +17,9 @@ import (
 	"winbox/wine"
 )
 
-// prepare finds the runtime and makes its template when there is none yet.
-func prepare(ctx context.Context, g *globals, name string) (*wine.Template, error) {
+// prepare finds the runtime and makes its template when there is none yet;
+// that this takes its time is said on out.
+func prepare(ctx context.Context, g *globals, name string, out io.Writer) (*wine.Template, error) {
 	if name != "host" {
 		return nil, fmt.Errorf("--runtime: %q is not known (this version of winbox has: host)", name)
 	}
@@ -26,7 +27,7 @@ func prepare(ctx context.Context, g *globals, name string) (*wine.Template, erro
 	if err != nil {
 		return nil, err
 	}
-	bar := newProgress(g.stderr, "preparing Wine "+runtime.Version)
+	bar := newProgress(out, "preparing Wine "+runtime.Version)
 	defer bar.done()
 	return runtime.Prepare(ctx, g.dataRoot, g.runTemplate, bar.step)
 }

@@ -62,6 +62,7 @@ todo=()
 add ntdll.dll kernel32.dll kernelbase.dll advapi32.dll user32.dll win32u.dll ucrtbase.dll msvcrt.dll msvcp140.dll vcruntime140.dll \
 	shell32.dll shlwapi.dll ole32.dll oleaut32.dll rpcrt4.dll imm32.dll uxtheme.dll ws2_32.dll mswsock.dll iphlpapi.dll bcrypt.dll \
 	crypt32.dll rsaenh.dll version.dll winmm.dll psapi.dll userenv.dll setupapi.dll netapi32.dll dbghelp.dll comctl32.dll \
+	wineboot.exe services.exe plugplay.exe svchost.exe winedevice.exe rpcss.exe explorer.exe \
 	cmd.exe conhost.exe reg.exe start.exe taskkill.exe tasklist.exe find.exe findstr.exe more.com hostname.exe whoami.exe where.exe xcopy.exe \
 	$(imports "$sevenzip")
 while [ ${#todo[@]} -gt 0 ]; do

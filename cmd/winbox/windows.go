@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+
+	"winbox/oci"
+	"winbox/sandbox"
+	"winbox/wine"
+)
+
+// windows turns the options of a bundle whose first argument is a Windows
+// program into those of the container that runs it. Those of others stay as they are.
+func (g *globals) windows(ctx context.Context, opt *sandbox.Options) error {
+	bundle, err := wine.Recognize(opt.Bundle)
+	if err != nil || bundle == nil {
+		return err
+	}
+	defer bundle.Close()
+	// In silence: an engine takes what `create` writes for the container's output.
+	template, err := prepare(ctx, g, "host", io.Discard)
+	if err != nil {
+		return err
+	}
+	scratch := wine.Scratch(filepath.Join(g.dataRoot, "containers", newID(opt.ID)))
+	container, err := bundle.Container(template, scratch)
+	if err != nil {
+		return err
+	}
+	opt.Bundle = &oci.Bundle{Dir: opt.Bundle.Dir, Spec: container.Spec}
+	opt.Windows, opt.Prepare, opt.Scratch = true, container.Prepare, []string{string(scratch)}
+	return nil
+}
+
+// windowsExec does the same for another process in a container.
+func windowsExec(ct *sandbox.Container, opt *sandbox.ExecOptions) error {
+	if !ct.Windows() || ct.PID() == 0 {
+		return nil
+	}
+	spec, err := ct.Spec()
+	if err != nil {
+		return err
+	}
+	files, err := oci.OpenFiles(filepath.Join("/proc", strconv.Itoa(ct.PID()), "root"))
+	if err != nil {
+		return nil // it has stopped, which Exec says
+	}
+	defer files.Close()
+	opt.Process, opt.NoRandomize, err = wine.InContainer(spec, opt.Process, files)
+	return err
+}
+
+// printProgram prints what create would do.
+func printProgram(c *cli.Context, opt sandbox.Options) error {
+	if opt.Prepare != nil {
+		// The program is compiled for files that are there.
+		defer func() {
+			for _, dir := range opt.Scratch {
+				os.RemoveAll(dir)
+			}
+		}()
+		if err := opt.Prepare(); err != nil {
+			return err
+		}
+	}
+	p, err := sandbox.Compile(opt)
+	if err != nil {
+		return err
+	}
+	return p.Print(c.App.Writer)
+}

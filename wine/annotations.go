@@ -1,0 +1,92 @@
+package wine
+
+import (
+	"fmt"
+	"strings"
+
+	"winbox/preload"
+)
+
+// Annotations of a bundle that winbox reads. All are optional.
+const (
+	annotationHandler = "io.winbox.handler"
+	annotationBoot    = "io.winbox.boot"
+	annotationReserve = "io.winbox.layout.reserve"
+	annotationStrict  = "io.winbox.layout.strict"
+	annotationStop    = "io.winbox.stop"
+)
+
+// Annotations lists them, as `winbox features` does.
+func Annotations() []string {
+	return []string{annotationHandler, annotationBoot, annotationReserve, annotationStrict, annotationStop}
+}
+
+// planned are annotations, and values of them, that are not carried out yet: whoever sets one must not believe that it is.
+var planned = map[string]string{
+	"io.winbox.runtime":       "the Wine is the root file system's, or else the host's",
+	"io.winbox.memory.commit": "the memory limit is the control group's",
+	"io.winbox.display":       "programs run without a display",
+}
+
+// handler says how the first argument of a container is run.
+type handler string
+
+const (
+	handlerAuto    handler = "auto"
+	handlerWindows handler = "windows"
+	handlerLinux   handler = "linux"
+)
+
+// readHandler reads the one annotation that every container is asked for.
+func readHandler(annotations map[string]string) (handler, error) {
+	switch h := handler(annotations[annotationHandler]); h {
+	case "":
+		return handlerAuto, nil
+	case handlerAuto, handlerWindows, handlerLinux:
+		return h, nil
+	default:
+		return "", fmt.Errorf("annotations: %s: %q is none of auto, windows and linux", annotationHandler, string(h))
+	}
+}
+
+// wishes are what the annotations of a Windows container ask for.
+type wishes struct {
+	boot    Boot
+	reserve []preload.Range
+	// strict refuses an image that cannot be at the base that it asks for.
+	strict bool
+}
+
+// readWishes reads the annotations of a Windows container. An unknown value is an error, and so is what is planned only.
+func readWishes(annotations map[string]string) (w wishes, err error) {
+	bad := func(name, format string, args ...any) error {
+		return fmt.Errorf("annotations: %s: %s", name, fmt.Sprintf(format, args...))
+	}
+	for name, instead := range planned {
+		if _, set := annotations[name]; set {
+			return w, bad(name, "not supported by this version of winbox (%s)", instead)
+		}
+	}
+	w.boot = Boot(annotations[annotationBoot])
+	if err := w.boot.check(); err != nil {
+		return w, bad(annotationBoot, "%v", err)
+	}
+	if w.reserve, err = preload.ParseRanges(annotations[annotationReserve]); err != nil {
+		return w, bad(annotationReserve, "%v", err)
+	}
+	switch strict := annotations[annotationStrict]; strict {
+	case "", "false":
+	case "true":
+		w.strict = true
+	default:
+		return w, bad(annotationStrict, "%q is neither true nor false", strict)
+	}
+	switch stop := annotations[annotationStop]; stop {
+	case "", "kill": // SIGTERM ends a program of Wine's at once
+	case "ctrl-c", "ctrl-close", "wm-close":
+		return w, bad(annotationStop, "%q is not supported by this version of winbox, which has kill only", stop)
+	default:
+		return w, bad(annotationStop, "%q is none of %s", stop, strings.Join([]string{"ctrl-close", "ctrl-c", "wm-close", "kill"}, ", "))
+	}
+	return w, nil
+}

@@ -1,0 +1,523 @@
+package wine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/sys/userns"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"winbox/oci"
+	"winbox/preload/pe"
+)
+
+// A Bundle is an OCI bundle whose first argument is a Windows program.
+type Bundle struct {
+	spec   specs.Spec // a copy, with the mounts and the process of the container to be made
+	files  *oci.Files
+	wishes wishes
+	// letters are the drives with a mount, and folders those of the root file system that drive C: links to.
+	drives  drives
+	folders []string
+}
+
+// hasDrive says whether a path begins with a drive letter, as Windows writes paths.
+func hasDrive(name string) bool {
+	return len(name) > 3 && name[1] == ':' && (name[2] == '\\' || name[2] == '/') && 'a' <= name[0]|0x20 && name[0]|0x20 <= 'z'
+}
+
+// Recognize looks whether a bundle is a Windows container: its first argument is a PE file, found as the container would
+// find it, or a path with a drive letter; or the annotation io.winbox.handler says so. The result is nil for a Linux
+// container.
+//
+// # Errors
+//
+// An annotation with an unknown value, or one that is not supported yet.
+func Recognize(b *oci.Bundle) (*Bundle, error) {
+	how, err := readHandler(b.Spec.Annotations)
+	if err != nil || how == handlerLinux {
+		return nil, err
+	}
+	files, err := b.Files()
+	if err != nil {
+		return nil, nil // whoever builds the container says what is wrong with the root
+	}
+	if how != handlerWindows && !isWindows(files, b.Spec.Process) {
+		return nil, files.Close()
+	}
+	w := &Bundle{spec: *b.Spec, files: files}
+	if w.wishes, err = readWishes(b.Spec.Annotations); err != nil {
+		return nil, errors.Join(err, files.Close())
+	}
+	return w, nil
+}
+
+// Close closes what Recognize has opened.
+func (b *Bundle) Close() error { return b.files.Close() }
+
+// isWindows says whether a process's first argument is a Windows program.
+func isWindows(files *oci.Files, p *specs.Process) bool {
+	if hasDrive(p.Args[0]) {
+		return true
+	}
+	_, windows := findProgram(files, p)
+	return windows
+}
+
+// findProgram finds the file of a process's first argument as execvp(3) would, and says whether it is a PE file. A PE
+// file need not be executable: images made of Windows files seldom say so.
+func findProgram(files *oci.Files, p *specs.Process) (resolved string, windows bool) {
+	name := p.Args[0]
+	if strings.Contains(name, "/") {
+		if !path.IsAbs(name) {
+			name = path.Join("/", p.Cwd, name)
+		}
+		return sniff(files, name)
+	}
+	for dir := range strings.SplitSeq(searchPath(p.Env), ":") {
+		if resolved, windows = sniff(files, path.Join("/", dir, name)); resolved != "" {
+			return resolved, windows
+		}
+	}
+	return "", false
+}
+
+// sniff says what a file is; resolved is empty when there is none that could be run.
+func sniff(files *oci.Files, name string) (resolved string, windows bool) {
+	f, resolved, err := files.Open(name)
+	if err != nil {
+		return "", false
+	}
+	defer f.Close()
+	if pe.Sniff(f) {
+		return resolved, true
+	}
+	if info, err := f.Stat(); err != nil || info.Mode()&0o111 == 0 {
+		return "", false
+	}
+	return resolved, false
+}
+
+// searchPath is PATH of an environment, or what the init ELF takes without one.
+func searchPath(env []string) string {
+	search := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	for _, setting := range env {
+		if value, ok := strings.CutPrefix(setting, "PATH="); ok {
+			search = value
+		}
+	}
+	return search
+}
+
+// A Container is a Windows container that can be made: what package sandbox is to build, and what there must be on the
+// host for it.
+type Container struct {
+	// Spec is the configuration, for Linux.
+	Spec *specs.Spec
+	// Prepare makes the folder of the container. It is called once, before the container is built.
+	Prepare func() error
+}
+
+// Container turns the bundle into a container that runs its program by Wine: that of the root file system, or the host's
+// when there is none. The prefix comes from the template, and what the program changes in it goes to scratch.
+func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
+	spec, p := &b.spec, *b.spec.Process
+	users, err := newUsers(spec)
+	if err != nil {
+		return nil, err
+	}
+	r, wine, err := b.runtime(t)
+	if err != nil {
+		return nil, err
+	}
+	prefix, err := b.prefix(t, scratch, users)
+	if err != nil {
+		return nil, err
+	}
+	// What lies on a drive goes behind the drive.
+	own, onDrives, err := b.mounts(t)
+	if err != nil {
+		return nil, err
+	}
+	loader, preloader := r.Loader64, r.Preloader64
+	given := []specs.Mount{
+		{Destination: runDir, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=755", "size=1m"}},
+		prefix,
+		bindFile(scratch.Layout(), layoutFile),
+		serverMount(p.User.UID, p.User.GID),
+	}
+	given = append(given, wine...)
+	given = append(given, bindFile(scratch.Stub(), preloader))
+	spec.Mounts = slices.Concat(own, given, onDrives)
+
+	// Now the program can be seen where it will be.
+	b.files.Mount(prefixDir, t.Prefix())
+	for _, m := range slices.Concat(wine, onDrives) {
+		b.files.Mount(m.Destination, m.Source)
+	}
+	program, file, err := b.program(&p)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	image, err := b.examine(r, file)
+	if err != nil {
+		return nil, fmt.Errorf("process.args[0]: %s: %w", p.Args[0], err)
+	}
+	p.Args = append([]string{preloader, loader, program}, p.Args[1:]...)
+	p.Env = r.inContainer(p.Env, b.wishes.boot)
+	spec.Process = &p
+	return &Container{Spec: spec, Prepare: func() error {
+		if err := scratch.Make(image); err != nil {
+			return err
+		}
+		if err := b.fillPrefix(t, scratch, users, prefix.Type == "bind"); err != nil {
+			return fmt.Errorf("make the container's prefix: %w", err)
+		}
+		return nil
+	}}, nil
+}
+
+// examine reads the program's headers and plans its address space.
+func (b *Bundle) examine(r *Runtime, file *os.File) (*Image, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	headers, err := pe.Open(file, info.Size())
+	if err != nil {
+		return nil, err
+	}
+	image, err := r.Examine(headers, b.wishes.reserve)
+	if err != nil {
+		return nil, err
+	}
+	if b.wishes.strict && image.Layout.Moved != "" {
+		return nil, fmt.Errorf("it would not be at its base, as %s demands: %s", annotationStrict, image.Layout.Moved)
+	}
+	return image, nil
+}
+
+// runtime is the Wine of the container, and the mounts that bring it in when it is the host's.
+func (b *Bundle) runtime(t *Template) (*Runtime, []specs.Mount, error) {
+	host := t.Runtime
+	if r := inFiles(b.files); r != nil {
+		// The prefix is the template's: its links lead to where the host has Wine, and its registry is of that version.
+		if r.Version != host.Version || r.Loader64 != host.Loader64 || r.Server != host.Server || r.UnixDir != host.UnixDir ||
+			r.WindowsDir != host.WindowsDir || r.DataDir != host.DataDir {
+			return nil, nil, fmt.Errorf("root.path: its Wine is version %s in %s, the host's is %s in %s: this version of winbox needs the same of both; take Wine out of the image to run with the host's",
+				r.Version, r.WindowsDir, host.Version, host.WindowsDir)
+		}
+		return r, nil, nil
+	}
+	for _, interpreter := range interpreters {
+		if hasFile(b.files, interpreter) {
+			return nil, nil, fmt.Errorf("root.path: it has a C library of its own (%s) but no 64-bit Wine, and the host's cannot be brought in beside that: install Wine in the image (Debian: wine64), or use an image without a C library", interpreter)
+		}
+	}
+	var mounts []specs.Mount
+	for _, p := range host.visible() {
+		mounts = append(mounts, t.bindVisible(p))
+	}
+	for at, file := range host.Interpreters {
+		mounts = append(mounts, bindFile(filepath.Join(host.root, file), at))
+	}
+	// What else the skeleton of a launched program has for Wine's libraries.
+	if locale := filepath.Join(t.Root(), localeDir); isFolder(locale) {
+		mounts = append(mounts, bindFile(locale, localeDir))
+	}
+	if !hasFile(b.files, fontsConf) {
+		mounts = append(mounts, bindFile(filepath.Join(t.Root(), fontsConf), fontsConf))
+	}
+	return host, mounts, nil
+}
+
+// mounts are the bundle's, those with a Windows path as destination apart and at their places. Such a place is a drive,
+// or a folder or file on one.
+func (b *Bundle) mounts(t *Template) (own, onDrives []specs.Mount, err error) {
+	for i, m := range b.spec.Mounts {
+		// Engines that know only Linux paths put a slash before it.
+		at := strings.TrimPrefix(m.Destination, "/")
+		if !driveTarget().MatchString(at) {
+			own = append(own, m)
+			continue
+		}
+		to, err := parseTarget(at)
+		if err == nil && to.drive == 'c' && len(to.parts) == 0 {
+			err = errors.New(`drive C: is the prefix's own: mount onto a folder of it, such as C:\data`)
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("mounts[%d].destination: %w", i, err)
+		}
+		if to.drive != 'c' {
+			b.drives.mounts = append(b.drives.mounts, driveMountPoint{target: to})
+		}
+		m.Destination = linuxPath(to, t.driveC())
+		onDrives = append(onDrives, m)
+	}
+	return own, onDrives, nil
+}
+
+// program gives the path by which Windows knows the program, and the file.
+func (b *Bundle) program(p *specs.Process) (name string, file *os.File, err error) {
+	asked := p.Args[0]
+	if hasDrive(asked) {
+		return b.onDrive(asked)
+	}
+	resolved, windows := findProgram(b.files, p)
+	if !windows {
+		// The annotation says that it is one: a program of Windows' own, if only a name is given.
+		if !strings.Contains(asked, "/") && resolved == "" {
+			for _, suffix := range []string{".exe", ""} {
+				if name, file, err = b.onDrive(`C:\windows\system32\` + asked + suffix); err == nil {
+					return name, file, nil
+				}
+			}
+			return "", nil, fmt.Errorf("exec: %q: executable file not found in $PATH", asked)
+		}
+		if resolved == "" {
+			resolved = path.Join("/", p.Cwd, asked)
+			if path.IsAbs(asked) {
+				resolved = asked
+			}
+		}
+	}
+	if file, resolved, err = b.files.Open(resolved); err != nil {
+		return "", nil, notFound(asked, err)
+	}
+	name, err = onRoot(resolved)
+	return name, file, err
+}
+
+// onRoot is the path of a file on drive Z:, which is the container's root. What is in the prefix or on a drive has a
+// shorter one, but none that is more right.
+func onRoot(name string) (string, error) {
+	for part := range strings.SplitSeq(strings.Trim(name, "/"), "/") {
+		if err := checkName(part); err != nil || strings.Contains(part, `\`) {
+			return "", fmt.Errorf("process.args[0]: %s: a Windows program cannot have this path", name)
+		}
+	}
+	return `Z:` + strings.ReplaceAll(name, "/", `\`), nil
+}
+
+// onDrive finds the program of a path with a drive letter. A folder at the top of C: that the prefix has not got is the
+// folder of the root file system of that name: COPY app /app in an image, C:\app\app.exe as its command.
+func (b *Bundle) onDrive(asked string) (name string, file *os.File, err error) {
+	to, err := parseTarget(asked)
+	if err != nil || len(to.parts) == 0 {
+		return "", nil, fmt.Errorf("process.args[0]: %q is not the path of a program", asked)
+	}
+	base := path.Join(drivesDir, string(to.drive))
+	switch {
+	case to.drive == 'c':
+		base = path.Join(prefixDir, "drive_c")
+	case to.drive == 'z' && !b.drives.onDrive('z'):
+		base = "/"
+	}
+	at := b.files.MatchCase(base, to.parts)
+	file, _, err = b.files.Open(at)
+	if errors.Is(err, fs.ErrNotExist) && to.drive == 'c' && len(to.parts) > 1 {
+		top := b.files.MatchCase("/", to.parts[:1])
+		if b.files.IsDir(top) && !b.files.IsDir(path.Join(base, path.Base(top))) {
+			if file, _, err = b.files.Open(b.files.MatchCase(top, to.parts[1:])); err == nil {
+				b.folders = append(b.folders, path.Base(top))
+			}
+		}
+	}
+	if err != nil {
+		return "", nil, notFound(asked, err)
+	}
+	return to.String(), file, nil
+}
+
+// notFound says that there is no such program, in the words that engines look for.
+func notFound(name string, err error) error {
+	var why *fs.PathError
+	if errors.As(err, &why) {
+		err = why.Err
+	}
+	if errors.Is(err, fs.ErrInvalid) {
+		return fmt.Errorf("exec: %q: not a regular file: permission denied", name)
+	}
+	return fmt.Errorf("exec: %q: stat %s: %w", name, name, err)
+}
+
+// users tells who the program is on the host.
+type users struct {
+	uid, gid int
+	// mapped tells that the container has a user namespace of its own.
+	mapped bool
+}
+
+// newUsers maps the process's user to the host.
+func newUsers(spec *specs.Spec) (users, error) {
+	u := users{uid: int(spec.Process.User.UID), gid: int(spec.Process.User.GID)}
+	for _, ns := range spec.Linux.Namespaces {
+		if ns.Type != specs.UserNamespace {
+			continue
+		}
+		if ns.Path != "" {
+			return u, errors.New("linux.namespaces: a Windows container in an existing user namespace is not supported by this version of winbox")
+		}
+		var ok [2]bool
+		u.mapped = true
+		u.uid, ok[0] = onHost(spec.Linux.UIDMappings, u.uid)
+		u.gid, ok[1] = onHost(spec.Linux.GIDMappings, u.gid)
+		if !ok[0] || !ok[1] {
+			return u, fmt.Errorf("process.user: %d:%d is not in linux.uidMappings and linux.gidMappings", spec.Process.User.UID, spec.Process.User.GID)
+		}
+	}
+	return u, nil
+}
+
+// onHost maps an id of a user namespace to the host's.
+func onHost(mappings []specs.LinuxIDMapping, id int) (int, bool) {
+	for _, m := range mappings {
+		if off := id - int(m.ContainerID); off >= 0 && off < int(m.Size) {
+			return int(m.HostID) + off, true
+		}
+	}
+	return 0, false
+}
+
+// foreign says whether the program is somebody else than the caller.
+func (u users) foreign() bool { return u.uid != os.Geteuid() || u.gid != os.Getegid() }
+
+// prefix is the mount of the prefix: the template with an overlay above; or a copy in a user namespace, where an overlay
+// cannot copy up files of users that are not mapped (EOVERFLOW).
+func (b *Bundle) prefix(t *Template, scratch Scratch, u users) (specs.Mount, error) {
+	if u.mapped {
+		return specs.Mount{Destination: prefixDir, Type: "bind", Source: filepath.Join(scratch.Prefix(), "copy"), Options: []string{"bind", "nosuid", "nodev", "rprivate"}}, nil
+	}
+	return t.overlay(scratch.Prefix(), userns.RunningInUserNS())
+}
+
+// fillPrefix makes what the mount of the prefix shows.
+func (b *Bundle) fillPrefix(t *Template, scratch Scratch, u users, whole bool) error {
+	var top, devices string
+	if whole {
+		top = filepath.Join(scratch.Prefix(), "copy")
+		devices = filepath.Join(top, "dosdevices")
+		if err := os.Mkdir(top, 0o755); err != nil {
+			return err
+		}
+		if err := copyTree(t.Prefix(), top); err != nil {
+			return err
+		}
+		if u.foreign() {
+			if err := chownTree(top, u.uid, u.gid); err != nil {
+				return err
+			}
+		}
+	} else {
+		var err error
+		if devices, err = t.makeUpper(scratch.Prefix(), u.foreign(), u.uid, u.gid); err != nil {
+			return err
+		}
+		top = filepath.Dir(devices)
+	}
+	if err := linkDrives(devices, &b.drives); err != nil {
+		return err
+	}
+	if !b.drives.onDrive('z') {
+		if err := os.Symlink("/", filepath.Join(devices, "z:")); err != nil {
+			return err
+		}
+	}
+	for _, folder := range b.folders {
+		at := filepath.Join(top, "drive_c", folder)
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+			return err
+		}
+		if err := os.Symlink("/"+folder, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inContainer adds Wine's variables to those of a process. What makes Wine find its parts is not for the bundle to say.
+func (r *Runtime) inContainer(env []string, boot Boot) []string {
+	have := make(map[string]string)
+	for _, setting := range env {
+		name, value, _ := strings.Cut(setting, "=")
+		have[name] = value
+	}
+	locale := have["LC_ALL"] + have["LC_CTYPE"] + have["LANG"]
+	for name, value := range r.baseEnvironment("") {
+		_, given := have[name]
+		switch name {
+		case "TZ": // the container's own
+			continue
+		case "LC_ALL", "LANG":
+			if locale != "" {
+				continue
+			}
+		case "PATH", "WINEDEBUG":
+			if given {
+				continue
+			}
+		}
+		have[name] = value
+	}
+	if boot == BootFull {
+		have[overrides] = strings.TrimSuffix(have[overrides]+";"+fullBoot, ";")
+		have[overrides] = strings.TrimPrefix(have[overrides], ";")
+	}
+	return settings(have)
+}
+
+// InContainer turns a process for a running Windows container into one that the container's Wine runs, if it is a
+// Windows program; changed is false when it is not. spec is the configuration that the container was made with, files is
+// what it sees.
+//
+// # Errors
+//
+// The user is another than the container's: the prefix has one user only.
+func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (windows *specs.Process, changed bool, err error) {
+	main := spec.Process
+	if len(p.Args) == 0 || len(main.Args) < 3 {
+		return p, false, nil
+	}
+	how, err := readHandler(spec.Annotations)
+	if err != nil || how == handlerLinux || !isWindows(files, p) {
+		return p, false, err
+	}
+	if p.User.UID != main.User.UID || p.User.GID != main.User.GID {
+		return nil, false, fmt.Errorf("a Windows program of this container runs as user %d:%d, to whom its drive C: belongs, and not as %d:%d", main.User.UID, main.User.GID, p.User.UID, p.User.GID)
+	}
+	r := inFiles(files)
+	if r == nil {
+		return nil, false, errors.New("the container's Wine is gone")
+	}
+	b := &Bundle{files: files}
+	for _, letter := range "abdefghijklmnopqrstuvwxyz" { // C: apart
+		if files.IsDir(path.Join(drivesDir, string(letter))) {
+			b.drives.mounts = append(b.drives.mounts, driveMountPoint{target: target{drive: byte(letter)}})
+		}
+	}
+	program, file, err := b.program(p)
+	if err != nil {
+		return nil, false, err
+	}
+	defer file.Close()
+	if _, err := b.examine(r, file); err != nil {
+		return nil, false, fmt.Errorf("%s: %w", p.Args[0], err)
+	}
+	boot := BootMinimal
+	if slices.ContainsFunc(main.Env, func(setting string) bool {
+		return strings.HasPrefix(setting, overrides+"=") && strings.Contains(setting, fullBoot)
+	}) {
+		boot = BootFull
+	}
+	q := *p
+	q.Args = append([]string{main.Args[0], main.Args[1], program}, p.Args[1:]...)
+	q.Env = r.inContainer(p.Env, boot)
+	return &q, true, nil
+}

@@ -1,0 +1,76 @@
+package wine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"winbox/preload"
+	"winbox/preload/pe"
+	"winbox/preload/stub"
+)
+
+// An Image is a program of which the headers have been read: what its process needs.
+type Image struct {
+	// Machine is the program's.
+	Machine string
+	// Layout is the plan of its address space.
+	Layout *preload.Layout
+	// preloader is the ELF file that carries the layout out.
+	preloader []byte
+}
+
+// Examine plans the address space of a program; reserve are further ranges to keep for it.
+//
+// # Errors
+//
+// Those of [preload.Runnable], [Runtime.Supports] and [preload.Plan]: sentences about the program.
+func (r *Runtime) Examine(image *pe.Image, reserve []preload.Range) (*Image, error) {
+	if err := preload.Runnable(image, false); err != nil {
+		return nil, err
+	}
+	i := &Image{Machine: image.Machine.Arch()}
+	var err error
+	if i.preloader, err = stub.Preloader(i.Machine); err != nil {
+		return nil, fmt.Errorf("built for %s; this version of winbox runs x86-64 programs only", image.Machine)
+	}
+	if err := r.Supports(i.Machine); err != nil {
+		return nil, err
+	}
+	opt := preload.HostOptions()
+	opt.Reserve = reserve
+	if opt.Loader.Start, opt.Loader.End, err = r.LoaderRange(i.Machine); err != nil {
+		return nil, err
+	}
+	i.Layout, err = preload.Plan(image, opt)
+	return i, err
+}
+
+// Scratch is the folder of one container on the host: the files that it mounts, and room for what the program changes on
+// drive C:. It goes with the container.
+type Scratch string
+
+// Make makes the folder for a program.
+func (s Scratch) Make(image *Image) error {
+	if err := os.MkdirAll(s.Prefix(), 0o755); err != nil {
+		return fmt.Errorf("make the container's folder: %w", err)
+	}
+	plan, err := image.Layout.MarshalStub()
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		os.WriteFile(s.Layout(), plan, 0o644), os.Chmod(s.Layout(), 0o644), // whatever the umask
+		os.WriteFile(s.Stub(), image.preloader, 0o755), os.Chmod(s.Stub(), 0o755),
+	)
+}
+
+// Layout is the file with the plan of the address space, for the preloader.
+func (s Scratch) Layout() string { return filepath.Join(string(s), "layout") }
+
+// Stub is the preloader.
+func (s Scratch) Stub() string { return filepath.Join(string(s), "preloader") }
+
+// Prefix is the folder for the upper layer of drive C: and the registry.
+func (s Scratch) Prefix() string { return filepath.Join(string(s), "prefix") }
