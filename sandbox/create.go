@@ -118,6 +118,10 @@ func Create(opt Options) (c *Container, err error) {
 	if err != nil {
 		return nil, err
 	}
+	below, err := opt.rootBelow()
+	if err != nil {
+		return nil, err
+	}
 	if err := makeRoot(opt.Root); err != nil {
 		return nil, err
 	}
@@ -128,7 +132,7 @@ func Create(opt Options) (c *Container, err error) {
 		dir: filepath.Join(opt.Root, opt.ID),
 		rec: record{
 			Version: stateVersion, ID: opt.ID, Bundle: opt.Bundle.Dir, Rootfs: opt.rootfs(), Created: time.Now().UTC(),
-			Annotations: opt.Bundle.Spec.Annotations, Hooks: opt.Bundle.Spec.Hooks != nil, Scratch: opt.Scratch,
+			Annotations: opt.Bundle.Spec.Annotations, Hooks: opt.Bundle.Spec.Hooks != nil, RootBelow: below, Scratch: opt.Scratch,
 			Windows: opt.Windows,
 		},
 	}}

@@ -226,6 +226,10 @@ func (c *Container) end() error {
 
 // remove takes away what Create made; all its processes are gone.
 func (c *Container) remove() error {
+	// Else what is removed below could be files of the host.
+	if err := c.unmountRoot(); err != nil {
+		return err
+	}
 	var errs []error
 	if c.rec.Cgroup != nil {
 		if g, err := cgroup.Load(*c.rec.Cgroup); err == nil {

@@ -222,6 +222,44 @@ func TestMountsOfHost(t *testing.T) {
 	}
 }
 
+// TestMountsOnHost checks that a container without a mount namespace has its
+// mounts among the host's, and that they go with it, also when it is not
+// even created.
+func TestMountsOnHost(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		t.Run(fmt.Sprintf("fails %v", fails), func(t *testing.T) {
+			b := shell(t, "grep -q '^proc / proc' /proc/mounts && touch /data/x 2>&1; mount -t tmpfs tmpfs /data; mount -t tmpfs tmpfs /")
+			b.spec.Root.Readonly = true
+			b.spec.Linux.MaskedPaths, b.spec.Linux.ReadonlyPaths = []string{"/proc/bus"}, []string{"/proc/sys"}
+			b.spec.Linux.Namespaces = b.spec.Linux.Namespaces[:1]
+			seen := filepath.Join(b.dir, "seen")
+			b.hook("createRuntime", "cat /proc/self/mountinfo >"+seen)
+			if fails {
+				b.hook("createRuntime", "false")
+			}
+			j := b.save()
+			j.Create, j.Start, j.Delete, j.SharedMounts = true, true, true, true
+			cmd := j.command(t)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+			cmd.Stdout, cmd.Stderr = b.out, b.out
+			err := cmd.Run()
+			out := contents(t, b.out)
+			if (err != nil) != fails || strings.Contains(out, "mounts before") || fails && !strings.Contains(out, "createRuntime hook #1") {
+				t.Errorf("%v: %s", err, out)
+			}
+			mounts, err := os.ReadFile(seen)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, at := range []string{"", "/proc", "/proc/bus", "/proc/sys", "/dev"} {
+				if !strings.Contains(string(mounts), " "+b.rootfs+at+" ") {
+					t.Errorf("no mount on the root file system's %q:\n%s", at, mounts)
+				}
+			}
+		})
+	}
+}
+
 // TestMountCgroup checks that a container sees its own control groups and no others.
 func TestMountCgroup(t *testing.T) {
 	for _, own := range []bool{true, false} {

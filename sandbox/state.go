@@ -67,6 +67,9 @@ type record struct {
 	Hooks bool `json:"hooks,omitempty"`
 	// Windows tells that process 1 is the init ELF (see [Options]).
 	Windows bool `json:"windows,omitempty"`
+	// RootBelow is the id of the host's mount on which the root file system is
+	// mounted when there is no mount namespace; 0: it is not.
+	RootBelow int `json:"rootBelow,omitempty"`
 	// Scratch are directories that live as long as the container.
 	Scratch []string `json:"scratch,omitempty"`
 }

@@ -170,6 +170,8 @@ type compiler struct {
 	opt  Options
 	ns   Namespaces
 	root Register // the root file system's mount
+	// rootMounted tells that the root is mounted although there is no mount namespace: see MountsOnHost.
+	rootMounted bool
 	// channel is the socket to whoever waits for the program to get on.
 	channel Operand
 	// joins tells that the program joins a container that exists.
@@ -209,6 +211,7 @@ func Compile(spec *specs.Spec, opt Options) (*Program, error) {
 		return nil, errors.New("linux.namespaces: a Windows container needs a pid namespace of its own")
 	}
 	c := newCompiler(spec, opt, ns)
+	c.rootMounted = MountsOnHost(spec, ns)
 	return c.carryOut(
 		c.refuse,
 		c.oomScore, // in a user namespace the file would not be the process's own any more

@@ -204,6 +204,11 @@ func TestPrint(t *testing.T) {
 			s.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE, Priority: 7}
 		}},
 		{"no-mount-namespace", namespaces(specs.LinuxNamespace{Type: specs.PIDNamespace})},
+		{"no-mount-namespace-but-mounts", func(s *specs.Spec, _ *Options) {
+			s.Linux.Namespaces = []specs.LinuxNamespace{{Type: specs.PIDNamespace}}
+			s.Mounts = []specs.Mount{{Destination: "/proc", Type: "proc", Source: "proc"}}
+			s.Root.Readonly = true
+		}},
 		{"oom-score-adj", func(s *specs.Spec, _ *Options) { s.Process.OOMScoreAdj = ptr(-500) }},
 		{"personality", func(s *specs.Spec, _ *Options) {
 			s.Linux.Personality = &specs.LinuxPersonality{Domain: specs.PerLinux32}
@@ -312,7 +317,7 @@ func TestErrors(t *testing.T) {
 		{"apparmor", func(s *specs.Spec, _ *Options) { s.Process.ApparmorProfile = "x" }, "process.apparmorProfile: not supported"},
 		{"mounts without a mount namespace", func(s *specs.Spec, _ *Options) {
 			s.Linux.Namespaces = nil
-			s.Root.Readonly = true
+			s.Root.Path, s.Root.Readonly = "/", true
 		}, "need a mount namespace"},
 		{"too long for a host name", func(s *specs.Spec, _ *Options) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UTSNamespace})

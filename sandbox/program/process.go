@@ -27,7 +27,7 @@ func (c *compiler) console() error {
 	// TIOCGPTPEER opens the other side without a path (ioctl_tty(2)).
 	c.call("ioctl", "open the terminal", ptmx, named(unix.TIOCGPTPEER, "TIOCGPTPEER"), openFlags(rdwr)).into(tty)
 	c.sendFiles(ReportConsole, "send the terminal to the runtime", ptmx)
-	if c.ns.Has(unix.CLONE_NEWNS) && !c.joins {
+	if (c.ns.Has(unix.CLONE_NEWNS) || c.rootMounted) && !c.joins {
 		tree := c.cloneTree(fdOperand(tty), "", false, "mount the terminal on /dev/console")
 		c.attach(tree, c.makeFileBy(noLinks, "/dev/console", "mount the terminal on it"), "mount the terminal on /dev/console")
 		c.closeFrom(tree)

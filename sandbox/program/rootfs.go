@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,13 +19,40 @@ func (c *compiler) rootfs() error {
 	}
 	rootfs := c.absolute(c.spec.Root.Path)
 	c.root = c.register("root")
-	if !c.ns.Has(unix.CLONE_NEWNS) {
-		if len(c.spec.Mounts) > 0 || c.spec.Root.Readonly || len(c.spec.Linux.MaskedPaths)+len(c.spec.Linux.ReadonlyPaths) > 0 {
-			return errors.New("linux.namespaces: mounts, a read-only root, masked and read-only paths need a mount namespace")
-		}
+	if !c.ns.Has(unix.CLONE_NEWNS) && !c.rootMounted {
 		c.call("openat", "open the root file system "+rootfs, cwdFD(), rootfs, openFlags(unix.O_PATH|unix.O_DIRECTORY), 0).into(c.root)
 		return nil
 	}
+	if c.ns.Has(unix.CLONE_NEWNS) {
+		if err := c.separateMounts(); err != nil {
+			return err
+		}
+	}
+	if c.rootMounted && rootfs == "/" {
+		return errors.New("linux.namespaces: mounts in the root of the host need a mount namespace")
+	}
+	what := "mount the root file system " + rootfs
+	c.call("open_tree", what, cwdFD(), rootfs,
+		named(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE, "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_RECURSIVE")).into(c.root)
+	c.call("move_mount", what, c.root, "", cwdFD(), rootfs,
+		named(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS, "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_SYMLINKS"))
+	if c.rootMounted {
+		c.setAttr(fdOperand(c.root), true, attr{}, unix.MS_PRIVATE, "keep the container's mounts from spreading")
+	}
+	return nil
+}
+
+// MountsOnHost tells that a container has mounts but no mount namespace, new or
+// joined. They are made among the host's then, below a mount of the root file
+// system on itself; whoever removes the container has to unmount that.
+func MountsOnHost(spec *specs.Spec, ns Namespaces) bool {
+	l := spec.Linux
+	return !ns.Has(unix.CLONE_NEWNS) && l != nil && spec.Root != nil &&
+		(len(spec.Mounts) > 0 || spec.Root.Readonly || len(l.MaskedPaths)+len(l.ReadonlyPaths) > 0 || l.RootfsPropagation != "")
+}
+
+// separateMounts keeps the mounts of the container's mount namespace from spreading to the host.
+func (c *compiler) separateMounts() error {
 	prop := propagation{unix.MS_SLAVE, true}
 	if name := c.spec.Linux.RootfsPropagation; name != "" {
 		var ok bool
@@ -47,11 +75,6 @@ func (c *compiler) rootfs() error {
 		c.setAttr(fdOperand(parent), false, attr{}, unix.MS_PRIVATE, "make the mount that holds the root file system private")
 		c.closeFrom(parent)
 	}
-	what := "mount the root file system " + rootfs
-	c.call("open_tree", what, cwdFD(), rootfs,
-		named(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE, "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_RECURSIVE")).into(c.root)
-	c.call("move_mount", what, c.root, "", cwdFD(), rootfs,
-		named(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS, "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_SYMLINKS"))
 	return nil
 }
 
@@ -153,8 +176,11 @@ func (c *compiler) enterRoot() error {
 	}
 	c.call("chdir", "leave no directory of the host open", "/")
 	c.closeFrom(c.root)
-	if name := c.spec.Linux.RootfsPropagation; name != "" && c.ns.Has(unix.CLONE_NEWNS) {
-		prop := propagationOptions[name]
+	if name := c.spec.Linux.RootfsPropagation; name != "" {
+		prop, ok := propagationOptions[name]
+		if !ok {
+			return fmt.Errorf("linux.rootfsPropagation: %q is not a propagation type", name)
+		}
 		c.setAttr(cwdFD(), prop.recursive, attr{}, prop.kind, "set propagation of the root file system")
 	}
 	return nil
