@@ -3,6 +3,7 @@ package systemd
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -66,16 +67,14 @@ func (u Unit) Path() string {
 	name := u.Name
 	// What could be taken for one of the kernel's files is escaped (systemd's
 	// CGROUP_DELEGATION: "_" in front); these are all that the kernel names so.
-	if first, _, _ := strings.Cut(name, "."); strings.HasPrefix(name, "_") || strings.HasPrefix(name, ".") || kernelPrefixes[first] {
+	if first, _, _ := strings.Cut(name, "."); strings.HasPrefix(name, "_") || strings.HasPrefix(name, ".") || slices.Contains(kernelPrefixes, first) {
 		name = "_" + name
 	}
 	return path.Join(slice, name)
 }
 
 // kernelPrefixes are what the names of files in a control group begin with.
-var kernelPrefixes = map[string]bool{
-	"cgroup": true, "cpu": true, "cpuacct": true, "cpuset": true, "io": true, "blkio": true, "memory": true, "devices": true, "pids": true,
-}
+var kernelPrefixes = []string{"cgroup", "cpu", "cpuacct", "cpuset", "io", "blkio", "memory", "devices", "pids"}
 
 // expandSlice returns where a slice lies: dashes in its name are steps down
 // (systemd.slice(5)), so that a-b.slice is /a.slice/a-b.slice.
