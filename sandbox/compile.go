@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -70,6 +71,7 @@ func compile(opt *Options, group *cgroup.Group) (*program.Program, error) {
 		po.Host.Cgroups = cgroupMounts(group)
 	}
 	if spec.Linux != nil {
+		po.Host.NoSetgroups = os.Geteuid() != 0 && onlyCaller(spec.Linux.UIDMappings, spec.Linux.GIDMappings)
 		if po.Seccomp, po.SeccompFlags, err = filter(spec.Linux.Seccomp); err != nil {
 			return nil, err
 		}

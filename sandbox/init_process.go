@@ -101,7 +101,7 @@ func (i *initProcess) fork(o initOptions, elf *os.File, files []uintptr) error {
 		_, err = fork()
 	}
 	if errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("start container init in new namespaces: %w (try --rootless)", err)
+		return fmt.Errorf("start container init in new namespaces: %w (it needs CAP_SYS_ADMIN, or a user namespace and a host that allows them)", err)
 	} else if err != nil {
 		return fmt.Errorf("start container init in new namespaces: %w", err)
 	}

@@ -19,8 +19,7 @@ import (
 // that /etc/subuid and /etc/subgid grant.
 func writeMappings(pid int, uids, gids []specs.LinuxIDMapping) error {
 	proc := "/proc/" + strconv.Itoa(pid)
-	helper := os.Geteuid() != 0 && (!onlyOwn(uids, os.Geteuid()) || !onlyOwn(gids, os.Getegid()))
-	if helper {
+	if os.Geteuid() != 0 && !onlyCaller(uids, gids) {
 		if err := runMapper("newuidmap", pid, uids); err != nil {
 			return err
 		}
@@ -39,6 +38,11 @@ func writeMappings(pid int, uids, gids []specs.LinuxIDMapping) error {
 		return fmt.Errorf("linux.gidMappings: %w", err)
 	}
 	return nil
+}
+
+// onlyCaller tells whether nobody but the caller is mapped.
+func onlyCaller(uids, gids []specs.LinuxIDMapping) bool {
+	return onlyOwn(uids, os.Geteuid()) && onlyOwn(gids, os.Getegid())
 }
 
 func onlyOwn(maps []specs.LinuxIDMapping, id int) bool {

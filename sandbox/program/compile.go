@@ -69,6 +69,10 @@ type Host struct {
 	// UserNamespace tells that winbox itself runs in a user namespace, where
 	// device nodes cannot be made.
 	UserNamespace bool
+	// NoSetgroups tells that the id mappings of a new user namespace are the
+	// caller's own ids, which are written without privilege: setgroups(2) is
+	// denied then (user_namespaces(7)).
+	NoSetgroups bool
 	// IsDir tells whether the source of a bind mount is a directory.
 	IsDir func(path string) (bool, error)
 	// Cgroups is what a mount of type cgroup shows.
@@ -214,6 +218,7 @@ func Compile(spec *specs.Spec, opt Options) (*Program, error) {
 	c.rootMounted = MountsOnHost(spec, ns)
 	return c.carryOut(
 		c.refuse,
+		c.users,
 		c.oomScore, // in a user namespace the file would not be the process's own any more
 		c.namespaces,
 		c.network,

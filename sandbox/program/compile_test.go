@@ -239,6 +239,13 @@ func TestPrint(t *testing.T) {
 	t.Run("default", func(t *testing.T) { golden(t, "default", defaultSpec(t), testOptions()) })
 }
 
+// userNamespace gives the container one with ten users and groups.
+func userNamespace(s *specs.Spec) {
+	s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+	s.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 10}}
+	s.Linux.GIDMappings = s.Linux.UIDMappings
+}
+
 func golden(t *testing.T, name string, spec *specs.Spec, opt Options) {
 	t.Helper()
 	p, err := Compile(spec, opt)
@@ -293,10 +300,27 @@ func TestErrors(t *testing.T) {
 		{"mand", mounts(specs.Mount{Destination: "/x", Type: "tmpfs", Options: []string{"mand"}}), `option "mand" is not supported`},
 		{"id-mapped tmpfs", mounts(specs.Mount{Destination: "/x", Type: "tmpfs", UIDMappings: []specs.LinuxIDMapping{{Size: 1}}}), "uidMappings: only bind mounts"},
 		{"id-mapped in a user namespace", func(s *specs.Spec, _ *Options) {
-			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+			userNamespace(s)
 			s.Mounts = []specs.Mount{{Destination: "/x", Source: "/srv", Options: []string{"bind", "idmap"}}}
 		}, "uidMappings: id-mapped mounts of a container with a user namespace"},
 		{"id-mapped without mappings", mounts(specs.Mount{Destination: "/x", Source: "/srv", Options: []string{"bind", "idmap"}}), "uidMappings: an id-mapped mount needs mappings"},
+		{"no user namespace, no privilege", func(_ *specs.Spec, o *Options) { o.Host.Permitted = 0 }, "linux.namespaces: rootless container requires user namespaces"},
+		{"no mappings", func(s *specs.Spec, _ *Options) { userNamespace(s); s.Linux.GIDMappings = nil }, "linux.uidMappings and linux.gidMappings: a new user namespace needs both"},
+		{"unmapped user", func(s *specs.Spec, _ *Options) { userNamespace(s); s.Process.User.UID = 10 }, "process.user.uid: 10 is not in linux.uidMappings"},
+		{"unmapped group", func(s *specs.Spec, _ *Options) { userNamespace(s); s.Process.User.GID = 4294967295 }, "process.user.gid: 4294967295 is not in linux.gidMappings"},
+		{"unmapped further group", func(s *specs.Spec, _ *Options) { userNamespace(s); s.Process.User.AdditionalGids = []uint32{9, 10} }, "process.user.additionalGids: 10 is not"},
+		{"further groups without setgroups", func(s *specs.Spec, o *Options) {
+			userNamespace(s)
+			s.Process.User.AdditionalGids, o.Host.NoSetgroups = []uint32{9}, true
+		}, "process.user.additionalGids: cannot set any additional groups in a rootless container"},
+		{"unmapped owner of a mount", func(s *specs.Spec, _ *Options) {
+			userNamespace(s)
+			s.Mounts = []specs.Mount{{Destination: "/dev/pts", Type: "devpts", Options: []string{"newinstance", "gid=50"}}}
+		}, "mounts[0] (/dev/pts): options: gid=50: it is not in linux.gidMappings"},
+		{"unmapped owner of a pipe", func(s *specs.Spec, _ *Options) {
+			userNamespace(s)
+			s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/p", Type: "p", UID: new(uint32(10))}}
+		}, "linux.devices[0]: its owner is not in the mappings"},
 		{"relative device", func(s *specs.Spec, _ *Options) { s.Linux.Devices = []specs.LinuxDevice{{Path: "x", Type: "c"}} }, "linux.devices[0]: path"},
 		{"device type", func(s *specs.Spec, _ *Options) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "z"}} }, "linux.devices[0]: type"},
 		{"unknown rlimit", func(s *specs.Spec, _ *Options) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_X"}} }, "process.rlimits[0].type"},
@@ -364,7 +388,7 @@ func TestFailure(t *testing.T) {
 		errno unix.Errno
 		want  string
 	}{
-		{"fsopen", unix.EPERM, "mount tmpfs on /tmp: operation not permitted (try --rootless)"},
+		{"fsopen", unix.ENODEV, "mount tmpfs on /tmp: no such device (the kernel does not have this file system)"},
 		{"execve", unix.EACCES, `exec: "true": permission denied`},
 		// Engines look for the end of this one.
 		{"faccessat", unix.ENOENT, `exec: "true": executable file not found in $PATH`},

@@ -29,12 +29,18 @@ func (c *compiler) devices() error {
 		list = append(list, d)
 	}
 	if c.opt.Host.UserNamespace || c.ns.Has(unix.CLONE_NEWUSER) {
+		// Pipes are no devices: anybody may make them.
+		var pipes []specs.LinuxDevice
 		for i := range list {
-			c.hostDevice(&list[i])
+			if list[i].Type == "p" {
+				pipes = append(pipes, list[i])
+			} else {
+				c.hostDevice(&list[i])
+			}
 		}
-	} else {
-		c.deviceNodes(list)
+		list = pipes
 	}
+	c.deviceNodes(list)
 	if !ownDev {
 		return nil
 	}

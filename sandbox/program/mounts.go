@@ -88,6 +88,9 @@ func (c *compiler) mount(index int, m *specs.Mount) error {
 	if o.copyUp && m.Type != "tmpfs" {
 		return fmt.Errorf("option \"tmpcopyup\" is for tmpfs only")
 	}
+	if err := c.mappedOptions(m, o.data); err != nil {
+		return err
+	}
 	c.filesystem(m, dest, o)
 	return nil
 }

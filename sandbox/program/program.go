@@ -132,6 +132,8 @@ type hintKey struct {
 	errno unix.Errno
 }
 
+const ownNamespace = "in a user namespace, sysfs needs a network namespace of the container's own, proc a pid namespace, mqueue an ipc namespace; else bind-mount the host's"
+
 // hints name the remedy for failures that a user can do something about.
 // The kernel versions are those of the man pages.
 var hints = map[hintKey]string{
@@ -140,15 +142,20 @@ var hints = map[hintKey]string{
 	{"open_tree", unix.ENOSYS}:     "winbox needs Linux 5.12 or newer",
 	{"fsopen", unix.ENOSYS}:        "winbox needs Linux 5.12 or newer",
 	{"fsopen", unix.ENODEV}:        "the kernel does not have this file system",
-	{"fsopen", unix.EPERM}:         "try --rootless",
-	{"fsmount", unix.EPERM}:        "try --rootless",
-	{"open_tree", unix.EPERM}:      "try --rootless",
+	{"fsopen", unix.EPERM}:         ownNamespace,
+	{"fsconfig", unix.EPERM}:       ownNamespace,
+	{"fsmount", unix.EPERM}:        "parts of the host's own are hidden by mounts on them: then a user namespace gets no fresh one",
+	{"open_tree", unix.EPERM}:      "it needs CAP_SYS_ADMIN in the mount namespace's user namespace",
+	{"open_tree", unix.EINVAL}:     "in a user namespace, what has other mounts on it can only be shared with them: rbind",
 	{"mount_setattr", unix.EPERM}:  "a flag that the host locked cannot be taken off in a user namespace",
 	{"fsconfig", unix.EINVAL}:      "the file system does not take this option or value",
 	{"openat2", unix.ELOOP}:        "the path goes through too many symbolic links, one of the kernel's, or one where none may be",
 	{"move_mount", unix.EINVAL}:    "not a directory? A directory can only be mounted on a directory, a file on a file",
 	{"prlimit64", unix.EPERM}:      "raising a hard limit needs CAP_SYS_RESOURCE",
-	{"unshare", unix.EPERM}:        "try --rootless",
+	{"setresuid", unix.EINVAL}:     "the container's user namespace does not have this id",
+	{"setresgid", unix.EINVAL}:     "the container's user namespace does not have this id",
+	{"setgroups", unix.EINVAL}:     "the container's user namespace does not have these ids",
+	{"setgroups", unix.EPERM}:      "a rootless container whose only group is the caller's cannot have others",
 	{"clone", unix.EPERM}:          "user namespaces may be switched off on this host",
 	{"clone", unix.ENOSPC}:         "the limit of namespaces is reached: see /proc/sys/user",
 	{"setns", unix.EINVAL}:         "the file is not a namespace of this kind",
