@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,10 @@ const commandVariable = "WINBOX_COMMAND_TEST"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(commandVariable) != "" {
+		if err := becomeUser(); err != nil {
+			fmt.Fprintln(os.Stderr, "become an ordinary user:", err)
+			os.Exit(99)
+		}
 		os.Unsetenv(commandVariable)
 		main()
 	}

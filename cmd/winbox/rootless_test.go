@@ -24,20 +24,8 @@ import (
 	"winbox/sandbox/cgroup"
 )
 
-// userVariable makes the test program winbox itself, run by an ordinary user.
+// userVariable makes winbox, run by the test program (commandVariable), an ordinary user's.
 const userVariable = "WINBOX_CMD_TEST_USER"
-
-func TestMain(m *testing.M) {
-	if text := os.Getenv(userVariable); text != "" {
-		os.Unsetenv(userVariable)
-		if err := becomeUser(text); err != nil {
-			fmt.Fprintln(os.Stderr, "become an ordinary user:", err)
-			os.Exit(99)
-		}
-		os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr))
-	}
-	os.Exit(m.Run())
-}
 
 // userJob says as whom and with what winbox is run.
 type userJob struct {
@@ -48,8 +36,13 @@ type userJob struct {
 	Groups []string
 }
 
-// becomeUser gives up all rights of root.
-func becomeUser(text string) error {
+// becomeUser gives up all rights of root, if this process is to do so.
+func becomeUser() error {
+	text := os.Getenv(userVariable)
+	if text == "" {
+		return nil
+	}
+	os.Unsetenv(userVariable)
 	var j userJob
 	if err := json.Unmarshal([]byte(text), &j); err != nil {
 		return err
@@ -207,7 +200,7 @@ func (u *ordinaryUser) command(args ...string) *exec.Cmd {
 	}
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Dir = filepath.Join(u.dir, "bundle")
-	cmd.Env = append([]string{"PATH=/usr/bin:/bin", "HOME=" + u.dir + "/home", "XDG_RUNTIME_DIR=" + u.dir + "/run", userVariable + "=" + string(job)}, u.extras...)
+	cmd.Env = append([]string{"PATH=/usr/bin:/bin", "HOME=" + u.dir + "/home", "XDG_RUNTIME_DIR=" + u.dir + "/run", commandVariable + "=1", userVariable + "=" + string(job)}, u.extras...)
 	cmd.Stdin = u.stdin
 	return cmd
 }
