@@ -83,7 +83,7 @@ func compile(opt *Options, group *cgroup.Group) (*program.Program, error) {
 	}
 	if !opt.Windows && spec.Process != nil {
 		changed := *spec
-		changed.Process = withEnvironment(spec.Process, opt.rootfs())
+		changed.Process = withEnvironment(spec.Process, opt.Bundle.Files)
 		spec = &changed
 	}
 	return program.Compile(spec, po)

@@ -65,7 +65,7 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 		return 0, err
 	}
 	joined := *spec
-	joined.Process = withEnvironment(opt.Process, "/proc/"+strconv.Itoa(c.rec.PID)+"/root")
+	joined.Process = withEnvironment(opt.Process, func() (*oci.Files, error) { return oci.OpenFiles("/proc/" + strconv.Itoa(c.rec.PID) + "/root") })
 	create := Options{ID: c.rec.ID, Bundle: &oci.Bundle{Dir: c.rec.Bundle, Spec: &joined}, Stdio: opt.Stdio, Preserve: opt.Preserve, Console: opt.Console, Start: true, Log: opt.Log}
 	host, err := hostFacts()
 	if err != nil {

@@ -1,5 +1,5 @@
 #!/bin/bash
-# containerd.sh: Linux containers under containerd, by ctr and the shim io.containerd.runc.v2.
+# containerd.sh: containers under containerd, by ctr and the shim io.containerd.runc.v2.
 # Another docker or containerd may be in /usr/local; the tests are about the distribution's.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 . "$(dirname "$(realpath "$0")")/lib.sh"
@@ -225,6 +225,48 @@ gone() { ! ctr task ls | grep -q '^orphan .*RUNNING'; }
 check 'shim killed: the container has ended' eventually gone
 remove orphan
 left_nothing 'nothing is left of it' /run/containerd/runc/box $work/containerd.state/io.containerd.runtime.v2.task/box
+
+# ---- Windows programs, in an image with Wine
+
+windows() {
+	local image=docker.io/library/wine:latest
+	"$engines/wineroot.sh" $work/wine >/dev/null || die "wineroot.sh failed"
+	docker_archive $work/wine.tar $image $work/wine
+	ctr image import $work/wine.tar >/dev/null || die "ctr image import failed"
+	# The first one makes the template of prefixes, which stays.
+	"${run[@]}" $image first 7za.exe i >/dev/null || die "ctr run of a Windows program failed"
+	remember
+
+	expect_match 'windows: output' 0 '^7-Zip \(a\) 21\.07 \(x64\)' "${run[@]}" $image w 7za.exe i
+	expect_match 'windows: exit code' 2 'ERROR: File not found' "${run[@]}" $image w /app/7za.exe t missing.7z
+	expect 'windows: a program of Wine' 57 '' "${run[@]}" $image w 'C:\windows\system32\cmd.exe' /c 'exit 57'
+	expect_match 'windows: not found' 1 'exec: "nope.exe": executable file not found in \$PATH' "${run[@]}" $image w nope.exe
+
+	mkdir -p $work/docs
+	seq 10000 >$work/docs/numbers.txt
+	local drive=(--mount 'type=bind,src='$work'/docs,dst=D:\,options=rbind:rw')
+	expect_match 'windows: a folder as a drive' 0 'Everything is Ok' "${run[@]}" "${drive[@]}" $image w 7za.exe a 'D:\out.7z' 'D:\*.txt'
+	expect 'windows: what it has written' 0 "$(seq 10000)" "${run[@]}" "${drive[@]}" $image w 7za.exe e -so 'D:\out.7z'
+
+	expect_match 'windows: out of memory: exit code' 137 '' "${run[@]}" --memory-limit 67108864 $image woom 7za.exe b 1 -md25
+	check 'windows: out of memory: event' eventually event /tasks/oom woom
+
+	check 'windows: detached' "${detached[@]}" $image wstay 7za.exe b 1000 -mmt1
+	expect_match 'windows: exec' 0 '^7-Zip' ctr task exec --exec-id e wstay 7za.exe i
+	expect 'windows: exec of a Linux program' 0 linux ctr task exec --exec-id e wstay echo linux
+	check 'windows: pause' ctr task pause wstay
+	check 'windows: paused' state wstay PAUSED
+	check 'windows: resume' ctr task resume wstay
+	check 'windows: kill' ctr task kill --signal KILL wstay
+	check 'windows: killed' eventually state wstay STOPPED
+	remove wstay
+	check 'windows: detached again' "${detached[@]}" $image wstay 7za.exe b 1000 -mmt1
+	check 'windows: SIGTERM' ctr task kill wstay
+	check 'windows: terminated' eventually state wstay STOPPED
+	remove wstay
+	left_nothing 'windows: nothing is left' /run/containerd/runc/box $work/containerd.state/io.containerd.runtime.v2.task/box /var/lib/winbox/containers
+}
+[ "$RUNTIME_NAME" != winbox ] || windows
 
 [ $failed = 0 ] || { echo "--- containerd's log"; grep -E 'level=(warn|error|fatal)' $work/containerd.log | tail -n 30; }
 finish

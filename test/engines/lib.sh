@@ -88,6 +88,8 @@ enter_sandbox() {
 		mkdir -p $work/over$dir $work/over.work$dir
 		mount -t overlay -o "lowerdir=$dir,upperdir=$work/over$dir,workdir=$work/over.work$dir" overlay $dir || die "overlay on $dir"
 	done
+	# Prefixes of Windows containers are overlays, whose upper folder cannot be on an overlay.
+	mkdir -p /var/lib/winbox && mount -t tmpfs -o mode=755 tmpfs /var/lib/winbox
 	ip link set lo up
 	hostname engines
 	cd $work
