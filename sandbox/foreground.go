@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"winbox/oci"
 	"winbox/sandbox/cgroup"
 )
 
@@ -35,9 +36,18 @@ type Result struct {
 // secondInterrupt is how long after a SIGINT another one is meant as such.
 const secondInterrupt = 500 * time.Millisecond
 
-// forwarded are the signals that a foreground container shares with its caller.
-var forwarded = []os.Signal{
-	unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH,
+// forwarded are the signals that a foreground container shares with its caller:
+// those that people send, and the real-time ones, by which systemd is told to
+// halt. Those of job control are the caller's own.
+func forwarded() []os.Signal {
+	list := []os.Signal{
+		unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGCONT, unix.SIGWINCH,
+	}
+	const rtmin, rtmax = 34, 64 // signal(7); the C library keeps two for itself
+	for sig := unix.Signal(rtmin); sig <= rtmax; sig++ {
+		list = append(list, sig)
+	}
+	return list
 }
 
 // Signals are those that a foreground container shares with its caller. None of
@@ -53,7 +63,7 @@ func CatchSignals() *Signals {
 	s := &Signals{c: make(chan os.Signal, 16), broken: make(chan os.Signal, 1), caught: make(chan struct{})}
 	go func() {
 		defer close(s.caught)
-		signal.Notify(s.c, forwarded...)
+		signal.Notify(s.c, forwarded()...)
 		// Nobody reads this one: with it, a write to a pipe that is closed is an error and not the end.
 		signal.Notify(s.broken, unix.SIGPIPE)
 	}()
@@ -81,8 +91,11 @@ func Run(ctx context.Context, opt Options, keep bool, started func(*Container)) 
 	var res Result
 	tty := &terminal{}
 	if opt.Bundle.Spec.Process.Terminal && opt.Console == nil {
-		opt.Console = tty.take
+		tty = newTerminal(opt.stdio())
 		defer tty.close()
+		spec := *opt.Bundle.Spec
+		spec.Process = tty.sized(spec.Process)
+		opt.Bundle, opt.Console = &oci.Bundle{Dir: opt.Bundle.Dir, Spec: &spec}, tty.take
 	}
 	if opt.Signals == nil {
 		opt.Signals = CatchSignals()
@@ -96,7 +109,7 @@ func Run(ctx context.Context, opt Options, keep bool, started func(*Container)) 
 	if started != nil {
 		started(c)
 	}
-	tty.start(opt.stdio())
+	tty.attach()
 	status, err := attend(ctx, c.rec.PID, opt.Signals, tty, &res, func(sig unix.Signal) {
 		if sig == unix.SIGKILL {
 			c.SignalAll(sig)
@@ -124,8 +137,9 @@ func Run(ctx context.Context, opt Options, keep bool, started func(*Container)) 
 func (c *Container) RunExec(ctx context.Context, opt ExecOptions) (int, error) {
 	tty := &terminal{}
 	if opt.Process.Terminal && opt.Console == nil {
-		opt.Console = tty.take
+		tty = newTerminal((&Options{Stdio: opt.Stdio}).stdio())
 		defer tty.close()
+		opt.Process, opt.Console = tty.sized(opt.Process), tty.take
 	}
 	if opt.Signals == nil {
 		opt.Signals = CatchSignals()
@@ -136,7 +150,7 @@ func (c *Container) RunExec(ctx context.Context, opt ExecOptions) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	tty.start((&Options{Stdio: opt.Stdio}).stdio())
+	tty.attach()
 	var res Result
 	status, err := attend(ctx, pid, opt.Signals, tty, &res, func(sig unix.Signal) { unix.Kill(pid, sig) })
 	tty.finish()
@@ -177,6 +191,9 @@ func attend(ctx context.Context, pid int, signals *Signals, tty *terminal, res *
 				}
 			case unix.SIGTERM, unix.SIGHUP:
 				res.Interrupted = true
+				if sig == unix.SIGHUP {
+					tty.lost()
+				}
 			}
 			deliver(sig)
 		}

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 func (c command) process(args ...string) *exec.Cmd {
 	c.t.Helper()
 	// One that hangs is to fail its test, not to stop all of them.
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	c.t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", append([]string{"--root", c.root}, args...)...)
 	cmd.Env = append(os.Environ(), commandVariable+"=1")
