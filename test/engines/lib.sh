@@ -212,7 +212,8 @@ inventory() {
 	{
 		# The script's own process group is left out: the reader belongs to it. Engines get groups of their own from run.
 		ps -e -o pgid=,pid=,args= | awk -v own="$(ps -o pgid= -p $$)" '$1 != own + 0 { $1 = "process"; print }'
-		awk '{ print "mount", $5, $(NF - 2) }' /proc/self/mountinfo
+		# podman's library mounts the place of its layers now and then.
+		awk '$5 !~ "/storage/overlay$" { print "mount", $5, $(NF - 2) }' /proc/self/mountinfo
 		find /sys/fs/cgroup -mindepth 1 -type d \( -fstype cgroup -o -fstype cgroup2 \) -printf 'cgroup %p\n'
 		ls /sys/class/net | sed 's/^/device /'
 	} | sort
@@ -227,6 +228,13 @@ finish() {
 
 # ---- Images
 
+# import_busybox NAME [ROOT]: makes an image with busybox_root for podman and buildah; leaves ROOT.
+import_busybox() {
+	local root=${2:-$work/root}
+	busybox_root "$root"
+	tar -C "$root" -c . | podman import -q -c ENV=PATH=/bin - "$1" >/dev/null || die "podman import failed"
+}
+
 # containers_config [DIR]: podman and buildah keep everything below DIR and take $RUNTIME as the runtime of this name.
 containers_config() {
 	local dir=${1:-$work}
@@ -239,7 +247,7 @@ containers_config() {
 		cgroup_manager = "cgroupfs"
 		events_logger = "file"
 		runtime = "$RUNTIME_NAME"
-		init_path = "/usr/bin/tini-static"
+		init_path = "$(command -v catatonit)"
 		[engine.runtimes]
 		$RUNTIME_NAME = ["$RUNTIME"]
 	END
