@@ -23,7 +23,7 @@ func TestHookNames(t *testing.T) {
 
 // TestFeaturesVersions checks that configurations of both versions are accepted.
 func TestFeaturesVersions(t *testing.T) {
-	f := NewFeatures("1", nil, nil)
+	f := NewFeatures("1", nil, nil, nil)
 	for _, version := range []string{f.OCIVersionMin, f.OCIVersionMax} {
 		spec := NewSpec()
 		spec.Version = version

@@ -151,6 +151,15 @@ func openRegular(fd int, name string) (*os.File, error) {
 	return os.NewFile(uintptr(again), name), nil
 }
 
+// Exists tells whether a path leads to anything.
+func (f *Files) Exists(name string) bool {
+	fd, _, err := f.walk(name)
+	if err == nil && fd >= 0 {
+		unix.Close(fd)
+	}
+	return err == nil
+}
+
 // IsDir tells whether a path leads to a directory.
 func (f *Files) IsDir(name string) bool {
 	fd, _, err := f.walk(name)
@@ -181,10 +190,7 @@ func (f *Files) MatchCase(dir string, names []string) string {
 
 // spelling finds a name in a directory, if need be without regard to case.
 func (f *Files) spelling(dir, name string) (string, bool) {
-	if fd, _, err := f.walk(path.Join(dir, name)); err == nil {
-		if fd >= 0 {
-			unix.Close(fd)
-		}
+	if f.Exists(path.Join(dir, name)) {
 		return name, true
 	}
 	fd, resolved, err := f.walk(dir)

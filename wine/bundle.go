@@ -22,13 +22,13 @@ type Bundle struct {
 	spec   specs.Spec // a copy, with the mounts and the process of the container to be made
 	files  *oci.Files
 	wishes wishes
-	// letters are the drives with a mount, and folders those of the root file system that drive C: links to.
-	drives  drives
-	folders []string
+	// drives are those with a mount, and links the names in the root directory that drive C: links to.
+	drives drives
+	links  []string
 }
 
-// hasDrive says whether a path begins with a drive letter, as Windows writes paths.
-func hasDrive(name string) bool {
+// HasDrive says whether a path begins with a drive letter, as Windows writes paths.
+func HasDrive(name string) bool {
 	return len(name) > 3 && name[1] == ':' && (name[2] == '\\' || name[2] == '/') && 'a' <= name[0]|0x20 && name[0]|0x20 <= 'z'
 }
 
@@ -63,7 +63,7 @@ func (b *Bundle) Close() error { return b.files.Close() }
 
 // isWindows says whether a process's first argument is a Windows program.
 func isWindows(files *oci.Files, p *specs.Process) bool {
-	if hasDrive(p.Args[0]) {
+	if HasDrive(p.Args[0]) {
 		return true
 	}
 	_, windows := findProgram(files, p)
@@ -267,7 +267,7 @@ func (b *Bundle) mounts(t *Template) (own, onDrives []specs.Mount, err error) {
 // program gives the path by which Windows knows the program, and the file.
 func (b *Bundle) program(p *specs.Process) (name string, file *os.File, err error) {
 	asked := p.Args[0]
-	if hasDrive(asked) {
+	if HasDrive(asked) {
 		return b.onDrive(asked)
 	}
 	resolved, windows := findProgram(b.files, p)
@@ -306,8 +306,8 @@ func onRoot(name string) (string, error) {
 	return `Z:` + strings.ReplaceAll(name, "/", `\`), nil
 }
 
-// onDrive finds the program of a path with a drive letter. A folder at the top of C: that the prefix has not got is the
-// folder of the root file system of that name: COPY app /app in an image, C:\app\app.exe as its command.
+// onDrive finds the program of a path with a drive letter. What the prefix has not got at the top of C: is what the root
+// file system has there: COPY app /app in an image, C:\app\app.exe as its command.
 func (b *Bundle) onDrive(asked string) (name string, file *os.File, err error) {
 	to, err := parseTarget(asked)
 	if err != nil || len(to.parts) == 0 {
@@ -322,12 +322,10 @@ func (b *Bundle) onDrive(asked string) (name string, file *os.File, err error) {
 	}
 	at := b.files.MatchCase(base, to.parts)
 	file, _, err = b.files.Open(at)
-	if errors.Is(err, fs.ErrNotExist) && to.drive == 'c' && len(to.parts) > 1 {
+	if inPrefix := b.files.MatchCase(base, to.parts[:1]); errors.Is(err, fs.ErrNotExist) && to.drive == 'c' && !b.files.Exists(inPrefix) {
 		top := b.files.MatchCase("/", to.parts[:1])
-		if b.files.IsDir(top) && !b.files.IsDir(path.Join(base, path.Base(top))) {
-			if file, _, err = b.files.Open(b.files.MatchCase(top, to.parts[1:])); err == nil {
-				b.folders = append(b.folders, path.Base(top))
-			}
+		if file, _, err = b.files.Open(b.files.MatchCase(top, to.parts[1:])); err == nil {
+			b.links = append(b.links, path.Base(top))
 		}
 	}
 	if err != nil {
@@ -430,12 +428,12 @@ func (b *Bundle) fillPrefix(t *Template, scratch Scratch, u users, whole bool) e
 			return err
 		}
 	}
-	for _, folder := range b.folders {
-		at := filepath.Join(top, "drive_c", folder)
+	for _, name := range b.links {
+		at := filepath.Join(top, "drive_c", name)
 		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
 			return err
 		}
-		if err := os.Symlink("/"+folder, at); err != nil {
+		if err := os.Symlink("/"+name, at); err != nil {
 			return err
 		}
 	}

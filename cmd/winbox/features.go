@@ -9,7 +9,12 @@ import (
 	"winbox/oci"
 	"winbox/sandbox"
 	"winbox/sandbox/program"
+	"winbox/wine"
 )
+
+// systemdProperties is what annotations begin with that set properties of a
+// container's scope (package sandbox/cgroup).
+const systemdProperties = "org.systemd.property."
 
 func featuresCommand(*globals) *cli.Command {
 	return &cli.Command{
@@ -21,7 +26,8 @@ func featuresCommand(*globals) *cli.Command {
 			}
 			out := json.NewEncoder(c.App.Writer)
 			out.SetIndent("", "  ")
-			return out.Encode(oci.NewFeatures(version, program.MountOptions(), sandbox.Features()))
+			annotations := append(wine.Annotations(), systemdProperties)
+			return out.Encode(oci.NewFeatures(version, annotations, program.MountOptions(), sandbox.Features()))
 		},
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -25,6 +26,11 @@ func TestFeatures(t *testing.T) {
 	}
 	if !slices.Contains(f.MountOptions, "rro") || len(f.Hooks) != 6 {
 		t.Errorf("mount options %v, hooks %v", f.MountOptions, f.Hooks)
+	}
+	for _, name := range []string{"io.winbox.handler", "io.winbox.boot", "io.winbox.layout.reserve", "io.winbox.layout.strict", "io.winbox.stop", "org.systemd.property."} {
+		if !slices.Contains(f.PotentiallyUnsafeConfigAnnotations, name) || !slices.Contains(strings.Split(f.Annotations["io.winbox.annotations"], ","), name) {
+			t.Errorf("annotation %s is not listed: %v, %v", name, f.PotentiallyUnsafeConfigAnnotations, f.Annotations)
+		}
 	}
 	l := f.Linux
 	if len(l.Capabilities) < 41 || !slices.Contains(l.Namespaces, "mount") || !*l.Seccomp.Enabled || !*l.Cgroup.V1 || !*l.Cgroup.V2 || !*l.Cgroup.Systemd {

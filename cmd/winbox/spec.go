@@ -5,12 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
 	"winbox/oci"
+	"winbox/seccomp"
+	"winbox/wine"
 )
 
 func specCommand(*globals) *cli.Command {
@@ -20,16 +26,18 @@ func specCommand(*globals) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "bundle", Aliases: []string{"b"}, Usage: "directory to write it to (default: the current one)"},
 			&cli.BoolFlag{Name: "rootless", Usage: "one that the calling user can run without privileges"},
-			&cli.StringFlag{Name: "windows", Usage: "one that runs a Windows `PROGRAM` (not supported yet; see `winbox launch`)"},
+			&cli.StringFlag{Name: "windows", Usage: `one that runs a Windows program: its path in the rootfs, such as app.exe or C:\app\app.exe`},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
 				return errors.New("spec: takes no arguments")
 			}
-			if c.IsSet("windows") {
-				return errors.New("--windows: this version of winbox does not run Windows programs from a bundle yet; use `winbox launch PROGRAM`")
-			}
 			spec := oci.NewSpec()
+			if c.IsSet("windows") {
+				if err := runWindows(spec, c.String("windows")); err != nil {
+					return err
+				}
+			}
 			if c.Bool("rootless") {
 				oci.Rootless(spec, uint32(os.Geteuid()), uint32(os.Getegid()))
 			}
@@ -40,6 +48,23 @@ func specCommand(*globals) *cli.Command {
 			return writeNew(filepath.Join(c.String("bundle"), "config.json"), append(data, '\n'))
 		},
 	}
+}
+
+// runWindows changes a configuration from [oci.NewSpec] into one that runs a
+// Windows program, with the filter of system calls that `launch` has. On a
+// terminal, Wine's console would draw what the program writes: it gets the caller's streams.
+func runWindows(spec *specs.Spec, program string) error {
+	switch {
+	case program == "":
+		return errors.New("--windows: which program?")
+	case !wine.HasDrive(program):
+		program = path.Join("/", program)
+	}
+	p := spec.Process
+	p.Args, p.Terminal = []string{program}, false
+	p.Env = slices.DeleteFunc(p.Env, func(e string) bool { return strings.HasPrefix(e, "TERM=") })
+	spec.Linux.Seccomp = seccomp.Default()
+	return nil
 }
 
 // writeNew makes a file that is not there yet.

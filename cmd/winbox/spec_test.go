@@ -29,8 +29,24 @@ func TestSpec(t *testing.T) {
 	if code, _, stderr := winbox("", "spec", "--bundle", dir+"/none"); code != 1 || !strings.Contains(stderr, "no such file or directory") {
 		t.Errorf("in a missing directory: exit code %d, %q", code, stderr)
 	}
-	if code, _, stderr := winbox("", "spec", "--windows", "app.exe"); code != 1 || !strings.Contains(stderr, "winbox launch") {
-		t.Errorf("for a Windows program: exit code %d, %q", code, stderr)
+}
+
+func TestSpecWindows(t *testing.T) {
+	for given, want := range map[string]string{"app.exe": "/app.exe", "/app/app.exe": "/app/app.exe", `C:\app\app.exe`: `C:\app\app.exe`} {
+		dir := t.TempDir()
+		if code, stdout, stderr := winbox("", "spec", "--bundle", dir, "--windows", given); code != 0 || stdout+stderr != "" {
+			t.Fatalf("exit code %d, output %q", code, stdout+stderr)
+		}
+		bundle, err := oci.Load(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := bundle.Spec.Process; !slices.Equal(p.Args, []string{want}) || p.Terminal || bundle.Spec.Linux.Seccomp == nil {
+			t.Errorf("%s: arguments %q, terminal %v", given, p.Args, p.Terminal)
+		}
+	}
+	if code, _, stderr := winbox("", "spec", "--windows", ""); code != 1 || !strings.Contains(stderr, "which program") {
+		t.Errorf("without a name: exit code %d, %q", code, stderr)
 	}
 }
 
