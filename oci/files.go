@@ -199,8 +199,9 @@ func (f *Files) spelling(dir, name string) (string, bool) {
 	}
 	var names []string
 	for _, m := range f.mounts {
-		if path.Dir(m.at) == resolved {
-			names = append(names, path.Base(m.at))
+		if below, ok := strings.CutPrefix(m.at, strings.TrimSuffix(resolved, "/")+"/"); ok {
+			first, _, _ := strings.Cut(below, "/")
+			names = append(names, first)
 		}
 	}
 	if fd >= 0 {
