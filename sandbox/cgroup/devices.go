@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -158,8 +159,13 @@ func (g *Group) setDevices(asked []specs.LinuxDeviceCgroup) error {
 	if userns.RunningInUserNS() || os.Geteuid() != 0 {
 		// Neither version lets device rules be set there. Nothing is lost: a
 		// device node made in a user namespace opens nothing, so that the
-		// container has just the nodes that are bind-mounted into it.
-		g.warnings = append(g.warnings, "linux.resources.devices: not enforced without root's rights; device nodes made in a user namespace cannot be opened anyway")
+		// container has just the nodes that are bind-mounted into it. Only a
+		// rule that forbids one of those would be missed.
+		if slices.ContainsFunc(asked, func(d specs.LinuxDeviceCgroup) bool {
+			return !d.Allow && (d.Major != nil && *d.Major != wild || d.Minor != nil && *d.Minor != wild)
+		}) {
+			g.warnings = append(g.warnings, "linux.resources.devices: not enforced without root's rights; device nodes made in a user namespace cannot be opened anyway")
+		}
 		return nil
 	}
 	if g.mode == V2 {

@@ -73,6 +73,10 @@ type Host struct {
 	// caller's own ids, which are written without privilege: setgroups(2) is
 	// denied then (user_namespaces(7)).
 	NoSetgroups bool
+	// CloneDetached tells that the kernel can clone a mount that is not attached
+	// anywhere, which Linux 6.15 learned. Without, each masked directory gets a
+	// file system of its own.
+	CloneDetached bool
 	// IsDir tells whether the source of a bind mount is a directory.
 	IsDir func(path string) (bool, error)
 	// Cgroups is what a mount of type cgroup shows.

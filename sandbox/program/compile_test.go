@@ -47,7 +47,7 @@ func testOptions() Options {
 	return Options{
 		ID: "test", Bundle: "/bundle", Control: 3, Listen: 5,
 		Host: Host{
-			LastCap: 40, Permitted: 1<<41 - 1,
+			LastCap: 40, Permitted: 1<<41 - 1, CloneDetached: true,
 			IsDir: func(path string) (bool, error) {
 				switch {
 				case strings.HasPrefix(path, "/missing"):
@@ -90,6 +90,10 @@ func TestPrint(t *testing.T) {
 		{"masked-and-readonly-paths", func(s *specs.Spec, _ *Options) {
 			s.Linux.MaskedPaths = []string{"/proc/kcore", "/proc/acpi"}
 			s.Linux.ReadonlyPaths = []string{"/proc/sys"}
+		}},
+		{"masked-paths-before-6.15", func(s *specs.Spec, o *Options) {
+			s.Linux.MaskedPaths = []string{"/proc/acpi"}
+			o.Host.CloneDetached = false
 		}},
 		{"mount-proc-sysfs-mqueue", mounts(
 			specs.Mount{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},

@@ -140,19 +140,33 @@ func (c *compiler) maskPath(p string) {
 	if c.devnull == 0 {
 		c.devnull = c.register("devnull")
 		c.call("openat", "open the host's /dev/null", cwdFD(), "/dev/null", openFlags(unix.O_PATH), 0).into(c.devnull)
-		_, c.empty = c.newFilesystem("tmpfs", "tmpfs", []string{"nr_blocks=1", "nr_inodes=1"}, attr{set: unix.MOUNT_ATTR_RDONLY}, "make an empty directory to mask with")
+		if c.opt.Host.CloneDetached {
+			c.empty = c.emptyDirectory("make an empty directory to mask with")
+		}
 	}
 	file, end, skip := c.label(), c.label(), c.label()
 	fd := c.register("path")
 	find := "find " + p + " to mask it"
 	c.openProtected(p, find, unix.O_PATH|unix.O_DIRECTORY).into(fd).tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES).failed(file)
-	c.attach(c.cloneTree(fdOperand(c.empty), "", false, what), fd, what).ok(end)
+	var empty Register
+	if c.opt.Host.CloneDetached {
+		empty = c.cloneTree(fdOperand(c.empty), "", false, what)
+	} else {
+		empty = c.emptyDirectory(what)
+	}
+	c.attach(empty, fd, what).ok(end)
 	c.place(file)
 	c.openProtected(p, find, unix.O_PATH).into(fd).tolerate(unix.ENOENT, unix.ENOTDIR, unix.EACCES).failed(skip)
 	c.attach(c.cloneTree(fdOperand(c.devnull), "", false, what), fd, what)
 	c.place(end)
 	c.closeFrom(fd)
 	c.place(skip)
+}
+
+// emptyDirectory makes a detached mount of a read-only tmpfs.
+func (c *compiler) emptyDirectory(note string) Register {
+	_, mnt := c.newFilesystem("tmpfs", "tmpfs", []string{"nr_blocks=1", "nr_inodes=1"}, attr{set: unix.MOUNT_ATTR_RDONLY}, note)
+	return mnt
 }
 
 // enterRoot makes the root file system the root of the process and lets go of
