@@ -3,7 +3,7 @@
 #   make demo   runs a real Windows archiver in a sandbox and tells what happened
 #   make test   runs every check and test
 #
-# The others: build, stubs, bench, engines, validate, test-v2, fuzz, clean.
+# The others: build, stubs, bench, engines, validate, test-v2, test-lsm, fuzz, clean.
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 # urfave_cli_no_docs leaves the library's documentation renderer out, which costs most of a millisecond at every start.
@@ -16,7 +16,7 @@ export CGO_ENABLED := 0
 
 STUBS := sandbox/init preload/stub wine/boot
 
-.PHONY: all build stubs check-stubs demo test lint unit integration engines validate fuzz bench test-v2 clean
+.PHONY: all build stubs check-stubs demo test lint unit integration engines validate fuzz bench test-v2 test-lsm clean
 
 all: build
 
@@ -69,6 +69,11 @@ fuzz:
 test-v2:
 	test/install.sh test-v2
 	test/v2.sh
+
+# Tests of AppArmor and SELinux, in machines that have them.
+test-lsm:
+	test/install.sh test-lsm
+	test/lsm.sh
 
 bench: build
 	test/install.sh bench

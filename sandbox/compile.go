@@ -30,10 +30,16 @@ func compile(opt *Options, group *cgroup.Group) (*program.Program, error) {
 	if err := checkHooks(spec.Hooks); err != nil {
 		return nil, err
 	}
+	if spec.Linux != nil {
+		if err := checkNetDevices(spec.Linux.NetDevices); err != nil {
+			return nil, err
+		}
+	}
 	host, err := hostFacts()
 	if err != nil {
 		return nil, err
 	}
+	securityModules(spec, &host)
 	first := 3 + opt.Preserve
 	po := program.Options{
 		ID: opt.ID, Bundle: opt.Bundle.Dir, Control: first + fdControl, Listen: -1, Preserve: opt.Preserve,

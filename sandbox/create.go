@@ -118,6 +118,10 @@ func Create(opt Options) (c *Container, err error) {
 	if err != nil {
 		return nil, err
 	}
+	rdt, err := planResctrl(opt.ID, opt.Bundle.Spec.Linux)
+	if err != nil {
+		return nil, err
+	}
 	below, err := opt.rootBelow()
 	if err != nil {
 		return nil, err
@@ -133,7 +137,7 @@ func Create(opt Options) (c *Container, err error) {
 		rec: record{
 			Version: stateVersion, ID: opt.ID, Bundle: opt.Bundle.Dir, Rootfs: opt.rootfs(), Created: time.Now().UTC(),
 			Annotations: opt.Bundle.Spec.Annotations, Hooks: opt.Bundle.Spec.Hooks != nil, RootBelow: below, Scratch: opt.Scratch,
-			Windows: opt.Windows,
+			Windows: opt.Windows, NoNewKeyring: opt.NoNewKeyring, Resctrl: rdt,
 		},
 	}}
 	if group != nil {
@@ -249,6 +253,9 @@ func (n *creation) make(group *cgroup.Group) error {
 	go func() { grouped <- n.makeGroup() }()
 	p, encoded, err := n.compile(group)
 	if err := errors.Join(<-grouped, err); err != nil {
+		return err
+	}
+	if err := n.makeResctrl(); err != nil {
 		return err
 	}
 	if err := n.spawn(p, encoded); err != nil {
@@ -405,6 +412,12 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 		if err := writeMappings(n.init.pid, spec.Linux.UIDMappings, spec.Linux.GIDMappings); err != nil {
 			return err
 		}
+	}
+	if err := n.enterResctrl(n.init.pid); err != nil {
+		return err
+	}
+	if err := moveNetDevices(n.init.pid, spec.Linux.NetDevices); err != nil {
+		return err
 	}
 	if err := n.init.proceed(p); err != nil {
 		return err

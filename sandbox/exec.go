@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -65,14 +66,15 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 		return 0, err
 	}
 	joined := *spec
-	joined.Process = withEnvironment(opt.Process, func() (*oci.Files, error) { return oci.OpenFiles("/proc/" + strconv.Itoa(c.rec.PID) + "/root") })
+	joined.Process = withEnvironment(inherited(opt.Process, spec.Process), func() (*oci.Files, error) { return oci.OpenFiles("/proc/" + strconv.Itoa(c.rec.PID) + "/root") })
 	create := Options{ID: c.rec.ID, Bundle: &oci.Bundle{Dir: c.rec.Bundle, Spec: &joined}, Stdio: opt.Stdio, Preserve: opt.Preserve, Console: opt.Console, Start: true, Log: opt.Log}
 	host, err := hostFacts()
 	if err != nil {
 		return 0, err
 	}
+	securityModules(&joined, &host)
 	first := 3 + opt.Preserve
-	po := program.Options{ID: c.rec.ID, Control: first + fdControl, Preserve: opt.Preserve, NoRandomize: opt.NoRandomize, ChownStdio: pipes(&create), Host: host}
+	po := program.Options{ID: c.rec.ID, Control: first + fdControl, Preserve: opt.Preserve, NoRandomize: opt.NoRandomize, ChownStdio: pipes(&create), NoNewKeyring: c.rec.NoNewKeyring, Host: host}
 	if po.Seccomp, po.SeccompFlags, err = filter(joined.Linux.Seccomp); err != nil {
 		return 0, err
 	}
@@ -87,7 +89,12 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	restore, err := initialAffinity(joined.Process.ExecCPUAffinity)
+	if err != nil {
+		return 0, err
+	}
 	init, err := c.join(p, initOptions{stdio: create.stdio(), preserve: opt.Preserve, group: group, log: opt.Log})
+	restore()
 	if err != nil {
 		return 0, err
 	}
@@ -150,6 +157,23 @@ func (c *Container) execGroup(opt *ExecOptions) (*cgroup.Group, error) {
 	return group.Sub(opt.Subgroups)
 }
 
+// inherited is a process to be run in a container with what it leaves open taken
+// from the container's own process, as with runc: above all it must not be less
+// confined than that.
+func inherited(process, own *specs.Process) *specs.Process {
+	p := *process
+	p.ApparmorProfile = cmp.Or(p.ApparmorProfile, own.ApparmorProfile)
+	p.SelinuxLabel = cmp.Or(p.SelinuxLabel, own.SelinuxLabel)
+	p.Capabilities = cmp.Or(p.Capabilities, own.Capabilities)
+	p.Scheduler = cmp.Or(p.Scheduler, own.Scheduler)
+	p.IOPriority = cmp.Or(p.IOPriority, own.IOPriority)
+	p.ExecCPUAffinity = cmp.Or(p.ExecCPUAffinity, own.ExecCPUAffinity)
+	if p.Rlimits == nil {
+		p.Rlimits = own.Rlimits
+	}
+	return &p
+}
+
 // target is the container as a program that joins it gets it; first is the
 // number of the first descriptor that is not the process's.
 func (c *Container) target(first int) program.Target {
@@ -179,6 +203,9 @@ func (c *Container) join(p *program.Program, o initOptions) (*initProcess, error
 		return nil, err
 	}
 	err = init.awaitClone(p)
+	if err == nil {
+		err = c.enterResctrl(init.pid)
+	}
 	if err == nil {
 		err = init.proceed(p)
 	}

@@ -57,7 +57,6 @@ func TestFailures(t *testing.T) {
 		}, "linux.resources.cpu.cpus"},
 		{"cgroup path", func(b *bundle) { b.spec.Linux.CgroupsPath = "/../x" }, "linux.cgroupsPath"},
 		{"hard limit", func(b *bundle) {
-			b.opt.Start = true
 			b.spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 1 << 40, Hard: 1 << 40}}
 		}, "set RLIMIT_NOFILE"},
 		{"seccomp", func(b *bundle) { b.spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: "STRANGE"} }, "STRANGE"},

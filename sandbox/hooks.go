@@ -101,7 +101,7 @@ func (c *Container) eachHook(kind string, status oci.Status, hooks []specs.Hook,
 
 // runHookInside runs one hook through the init ELF.
 func (c *Container) runHookInside(ctx context.Context, h *specs.Hook, state []byte, stderr io.Writer) error {
-	p, err := program.CompileHook(h, c.target(3), program.Options{ID: c.rec.ID, Control: 3 + fdControl})
+	p, err := program.CompileHook(h, c.target(3), program.Options{ID: c.rec.ID, Control: 3 + fdControl, NoNewKeyring: c.rec.NoNewKeyring})
 	if err != nil {
 		return err
 	}

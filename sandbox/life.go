@@ -236,6 +236,9 @@ func (c *Container) remove() error {
 			errs = append(errs, g.Delete())
 		}
 	}
+	if c.rec.Resctrl != nil {
+		errs = append(errs, c.rec.Resctrl.Delete())
+	}
 	for _, dir := range c.rec.Scratch {
 		errs = append(errs, removeScratch(dir))
 	}

@@ -42,6 +42,10 @@ type job struct {
 	Create, Start    bool
 	Preserve         int
 	Delete           bool
+	// Wait makes the child wait, before it deletes the container, until its program has ended.
+	Wait bool
+	// Veth is a network interface that the child makes first, and its address.
+	Veth [2]string
 	// SharedMounts makes the child's own mounts such as spread to all who share them.
 	SharedMounts bool
 	// Times is how often; errors that a rival for the same id explains are fine then.
@@ -68,6 +72,12 @@ func childMain(text string) (code int) {
 				code = 1
 			}
 		}()
+	}
+	if j.Veth[0] != "" {
+		if err := errors.Join(addVeth(j.Veth[0], "peer"), addAddress(j.Veth[0], j.Veth[1], unix.RT_SCOPE_UNIVERSE, 0)); err != nil {
+			fmt.Println(err)
+			return 1
+		}
 	}
 	fmt.Println("ready")
 	for range max(1, j.Times) {
@@ -98,7 +108,7 @@ func (j *job) do() error {
 		if err := rivalry(err, ErrExist); err != nil {
 			return fmt.Errorf("create: %w", err)
 		}
-		if c != nil && j.Delete {
+		if c != nil && j.Delete && !j.Wait {
 			defer wait(c.PID())
 		}
 	}
@@ -110,6 +120,13 @@ func (j *job) do() error {
 		if err := rivalry(err, ErrNotExist, ErrStartRunning, ErrStartStopped); err != nil {
 			return fmt.Errorf("start: %w", err)
 		}
+	}
+	if j.Wait {
+		c, err := Load(j.Root, j.ID)
+		if err != nil {
+			return err
+		}
+		wait(c.PID())
 	}
 	if j.Delete {
 		if err := rivalry(Delete(j.Root, j.ID, true), ErrNotExist); err != nil {

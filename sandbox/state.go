@@ -16,6 +16,7 @@ import (
 	"winbox/internal/jsontree"
 	"winbox/oci"
 	"winbox/sandbox/cgroup"
+	"winbox/sandbox/resctrl"
 )
 
 // Errors that engines recognise by their text, which is runc's.
@@ -55,6 +56,7 @@ type record struct {
 	Created     time.Time         `json:"created"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Cgroup      *cgroup.State     `json:"cgroup,omitempty"`
+	Resctrl     *resctrl.Group    `json:"resctrl,omitempty"`
 	// Namespaces are the clone flags of those that are not the host's.
 	Namespaces int `json:"namespaces,omitempty"`
 	// SharedPID tells that killing process 1 does not end the others.
@@ -70,6 +72,9 @@ type record struct {
 	// RootBelow is the id of the host's mount on which the root file system is
 	// mounted when there is no mount namespace; 0: it is not.
 	RootBelow int `json:"rootBelow,omitempty"`
+	// NoNewKeyring tells that the container has the caller's session keyring, and
+	// that what is executed in it is to have no other.
+	NoNewKeyring bool `json:"noNewKeyring,omitempty"`
 	// Scratch are directories that live as long as the container.
 	Scratch []string `json:"scratch,omitempty"`
 }

@@ -16,6 +16,7 @@ packages() {
 	engines) echo podman buildah containerd docker.io containernetworking-plugins iptables iproute2 slirp4netns catatonit uidmap busybox-static python3 procps util-linux ;;
 	validate) echo runc crun util-linux bsdextrautils mount tar ;;
 	bench) echo "$(packages test)" runc crun time ;;
+	test-lsm) echo "$(packages test-v2)" apparmor checkpolicy ;;
 	test-v2) echo "$(packages test)" busybox-static cpio kmod xz-utils zstd jq python3 qemu-system-x86 ;;
 	*) fail "unknown purpose $1" ;;
 	esac

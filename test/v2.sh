@@ -1,15 +1,16 @@
 #!/bin/bash
-# v2.sh [-t SECONDS] [PACKAGE TEST...]
+# v2.sh [-t SECONDS] [-k PARAMETERS] [PACKAGE TEST...]
 #
 # Runs tests as root on cgroup v2, in one boot of the machine of testenv/vm.sh: those named, or all that the version of
-# cgroups makes a difference to. A test that skips makes it fail, unless allowed-skips-v2.txt names it.
+# cgroups makes a difference to. -k is vm.sh's. A test that skips makes it fail, unless allowed-skips-v2.txt names it.
 set -euo pipefail
 root=$(dirname "$(dirname "$(realpath "$0")")")
 cd "$root"
-limit=540
-while getopts "t:" o; do
+limit=540 machine=()
+while getopts "t:k:" o; do
 	case $o in
 	t) limit=$OPTARG ;;
+	k) machine=(-k "$OPTARG") ;;
 	*) exit 2 ;;
 	esac
 done
@@ -46,7 +47,7 @@ done < <(selection)
 echo 'exit $failed' >>$script
 
 status=0
-test/testenv/vm.sh -t "$limit" /bin/bash "$root/$script" >$log 2>&1 || status=$?
+test/testenv/vm.sh -t "$limit" "${machine[@]}" /bin/bash "$root/$script" >$log 2>&1 || status=$?
 grep -E '^(== |--- |FAIL|panic)|^ +--- (FAIL|SKIP)' $log || true
 if [ $status -ne 0 ]; then
 	echo "--- log of the failed run"

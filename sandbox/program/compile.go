@@ -77,6 +77,8 @@ type Host struct {
 	// anywhere, which Linux 6.15 learned. Without, each masked directory gets a
 	// file system of its own.
 	CloneDetached bool
+	// AppArmor and SELinux tell whether these security modules are active.
+	AppArmor, SELinux bool
 	// IsDir tells whether the source of a bind mount is a directory.
 	IsDir func(path string) (bool, error)
 	// Cgroups is what a mount of type cgroup shows.
@@ -221,13 +223,14 @@ func Compile(spec *specs.Spec, opt Options) (*Program, error) {
 	c := newCompiler(spec, opt, ns)
 	c.rootMounted = MountsOnHost(spec, ns)
 	return c.carryOut(
-		c.refuse,
+		c.check,
 		c.users,
 		c.oomScore, // in a user namespace the file would not be the process's own any more
 		c.namespaces,
 		c.network,
 		c.names,
 		c.sysctls,
+		c.confine,
 		c.rootfs,
 		c.mounts,
 		c.devices,
@@ -236,9 +239,13 @@ func Compile(spec *specs.Spec, opt Options) (*Program, error) {
 		c.hooks,
 		c.enterRoot,
 		c.findExecutable,
-		c.waitForStart,
+		c.execAffinity,
+		c.memoryPolicy,
 		c.scheduling,
 		c.limits,
+		c.personality,
+		c.waitForStart,
+		c.narrowLimits,
 		c.identity,
 		c.execute,
 	)
@@ -254,22 +261,9 @@ func (c *compiler) carryOut(phases ...func() error) (*Program, error) {
 	return c.finish()
 }
 
-// refuse names what the spec asks for and winbox does not do yet, rather than
-// running the container without it.
-func (c *compiler) refuse() error {
-	l, p := c.spec.Linux, c.spec.Process
-	unsupported := []struct {
-		field string
-		used  bool
-	}{
-		{"linux.intelRdt", l.IntelRdt != nil},
-		{"linux.memoryPolicy", l.MemoryPolicy != nil},
-		{"linux.netDevices", len(l.NetDevices) > 0},
-		{"linux.mountLabel", l.MountLabel != ""},
-		{"process.selinuxLabel", p.SelinuxLabel != ""},
-		{"process.apparmorProfile", p.ApparmorProfile != ""},
-		{"process.execCPUAffinity", p.ExecCPUAffinity != nil},
-	}
+// check refuses what does not go together, before anything of it is carried out.
+func (c *compiler) check() error {
+	l := c.spec.Linux
 	for clock := range l.TimeOffsets {
 		if clock != "monotonic" && clock != "boottime" {
 			return fmt.Errorf("linux.timeOffsets: there is no clock %q", clock)
@@ -278,12 +272,10 @@ func (c *compiler) refuse() error {
 			return errors.New("linux.timeOffsets: they need a new time namespace")
 		}
 	}
-	for _, u := range unsupported {
-		if u.used {
-			return fmt.Errorf("%s: not supported by this version of winbox", u.field)
-		}
+	if len(l.NetDevices) > 0 && !c.ns.Has(unix.CLONE_NEWNET) {
+		return errors.New("linux.netDevices: they need a network namespace of the container's own")
 	}
-	return nil
+	return c.checkLabels()
 }
 
 const atFdcwd = uint64(1<<64 - 100) // AT_FDCWD, -100 (fcntl.h)
@@ -294,6 +286,9 @@ func cwdFD() Operand { return named(atFdcwd, "AT_FDCWD") }
 // put the process into its control groups and written the id mappings.
 func (c *compiler) namespaces() error {
 	c.call("umask", "modes are given in full below", 0)
+	if c.labelled() || len(c.ns.Join) > 0 && len(c.spec.Linux.Sysctl)+len(c.spec.Linux.TimeOffsets) > 0 {
+		c.openProc()
+	}
 	if c.ns.CloneByProgram() {
 		c.joinAndClone()
 	}
@@ -321,10 +316,17 @@ func (c *compiler) session() {
 // the caller's session would be the container's (session-keyring(7)). Not
 // every kernel has keys.
 func (c *compiler) keyring() {
-	if !c.opt.NoNewKeyring {
-		c.call("keyctl", "have a session keyring of its own", named(unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"), "_ses."+c.opt.ID).
-			tolerate(unix.ENOSYS, unix.EPERM, unix.EDQUOT)
+	if c.opt.NoNewKeyring {
+		return
 	}
+	label := ""
+	if c.spec.Process != nil {
+		label = c.spec.Process.SelinuxLabel
+	}
+	c.labelKeys(label)
+	c.call("keyctl", "have a session keyring of its own", named(unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"), "_ses."+c.opt.ID).
+		tolerate(unix.ENOSYS, unix.EPERM, unix.EDQUOT)
+	c.labelKeys("")
 }
 
 // hide keeps other processes from looking into the set-up; execve makes the
@@ -355,9 +357,6 @@ func (c *compiler) joinAndClone() {
 		note string
 	}
 	var join []joined
-	if len(c.spec.Linux.Sysctl)+len(c.spec.Linux.TimeOffsets) > 0 {
-		c.openProc()
-	}
 	// All are opened first: after joining the mount namespace the paths may
 	// mean something else.
 	for _, known := range namespaceFlags {

@@ -207,6 +207,21 @@ func TestPrint(t *testing.T) {
 			s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedBatch, Nice: 5, Flags: []specs.LinuxSchedulerFlag{specs.SchedFlagResetOnFork}}
 			s.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE, Priority: 7}
 		}},
+		{"labels", func(s *specs.Spec, o *Options) {
+			s.Process.ApparmorProfile, s.Process.SelinuxLabel = "docker-default", "system_u:system_r:container_t:s0:c1,c2"
+			s.Process.Terminal = true
+			s.Linux.MountLabel = "system_u:object_r:container_file_t:s0:c1,c2"
+			s.Linux.MaskedPaths = []string{"/proc/kcore"}
+			s.Mounts = []specs.Mount{
+				{Destination: "/proc", Type: "proc"}, {Destination: "/tmp", Type: "tmpfs"}, {Destination: "/dev/mqueue", Type: "mqueue"},
+				{Destination: "/run", Type: "tmpfs", Options: []string{"context=system_u:object_r:tmp_t:s0"}},
+				{Destination: "/data", Source: "/srv", Type: "bind"},
+			}
+			o.Host.AppArmor, o.Host.SELinux = true, true
+		}},
+		{"memory-policy", func(s *specs.Spec, _ *Options) {
+			s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolInterleave, Nodes: "0-2,65", Flags: []specs.MemoryPolicyFlagType{specs.MpolFStaticNodes}}
+		}},
 		{"no-mount-namespace", namespaces(specs.LinuxNamespace{Type: specs.PIDNamespace})},
 		{"no-mount-namespace-but-mounts", func(s *specs.Spec, _ *Options) {
 			s.Linux.Namespaces = []specs.LinuxNamespace{{Type: specs.PIDNamespace}}
@@ -256,6 +271,12 @@ func golden(t *testing.T, name string, spec *specs.Spec, opt Options) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	compare(t, name, p)
+}
+
+// compare compares a program with its golden file.
+func compare(t *testing.T, name string, p *Program) {
+	t.Helper()
 	var out bytes.Buffer
 	if err := p.Print(&out); err != nil {
 		t.Fatal(err)
@@ -342,7 +363,23 @@ func TestErrors(t *testing.T) {
 		{"I/O priority", func(s *specs.Spec, _ *Options) {
 			s.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE, Priority: 8}
 		}, "process.ioPriority.priority"},
-		{"apparmor", func(s *specs.Spec, _ *Options) { s.Process.ApparmorProfile = "x" }, "process.apparmorProfile: not supported"},
+		{"apparmor", func(s *specs.Spec, _ *Options) { s.Process.ApparmorProfile = "x" }, "process.apparmorProfile: apparmor: config provided but apparmor not supported"},
+		{"apparmor profile of two lines", func(s *specs.Spec, o *Options) { s.Process.ApparmorProfile = "x\ny"; o.Host.AppArmor = true }, `process.apparmorProfile: "x\ny" is not`},
+		{"selinux", func(s *specs.Spec, o *Options) { s.Process.SelinuxLabel = "x"; o.Host.AppArmor = true }, "process.selinuxLabel: selinux label is specified in config, but selinux is disabled or not supported"},
+		{"mount label", func(s *specs.Spec, _ *Options) { s.Linux.MountLabel = "x" }, "linux.mountLabel: selinux label is specified"},
+		{"memory policy", func(s *specs.Spec, _ *Options) { s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: "MPOL_X"} }, `linux.memoryPolicy.mode: "MPOL_X"`},
+		{"memory policy without a mode", func(s *specs.Spec, _ *Options) { s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{} }, `linux.memoryPolicy.mode: ""`},
+		{"memory policy flag", func(s *specs.Spec, _ *Options) {
+			s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolBind, Nodes: "0", Flags: []specs.MemoryPolicyFlagType{"X"}}
+		}, `linux.memoryPolicy.flags[0]: "X"`},
+		{"memory nodes", func(s *specs.Spec, _ *Options) {
+			s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolBind, Nodes: "0-"}
+		}, `linux.memoryPolicy.nodes: "0-"`},
+		{"initial affinity", func(s *specs.Spec, _ *Options) { s.Process.ExecCPUAffinity = &specs.CPUAffinity{Initial: "x"} }, `process.execCPUAffinity.initial: "x"`},
+		{"final affinity", func(s *specs.Spec, _ *Options) { s.Process.ExecCPUAffinity = &specs.CPUAffinity{Final: "9-1"} }, `process.execCPUAffinity.final: the range "9-1"`},
+		{"network devices of the host", func(s *specs.Spec, _ *Options) {
+			s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}}
+		}, "linux.netDevices: they need a network namespace"},
 		{"mounts without a mount namespace", func(s *specs.Spec, _ *Options) {
 			s.Linux.Namespaces = nil
 			s.Root.Path, s.Root.Readonly = "/", true

@@ -44,10 +44,18 @@ func NamespaceTypes() []string {
 // Capabilities lists the capabilities that winbox knows, in the order of their numbers.
 func Capabilities() []string { return slices.Clone(capabilityNames) }
 
-// Accepts tells whether [Compile] carries out what change makes of a spec, or
-// refuses it because this version of winbox cannot.
-func Accepts(change func(*specs.Spec)) bool {
-	spec := &specs.Spec{Process: &specs.Process{}, Linux: &specs.Linux{}}
-	change(spec)
-	return (&compiler{spec: spec}).refuse() == nil
+// MemoryPolicyModes and MemoryPolicyFlags list the words of linux.memoryPolicy
+// that [Compile] takes, sorted.
+func MemoryPolicyModes() []string { return sortedKeys(memoryModes) }
+
+// MemoryPolicyFlags is described with [MemoryPolicyModes].
+func MemoryPolicyFlags() []string { return sortedKeys(memoryFlags) }
+
+func sortedKeys[K ~string](m map[K]int) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, string(name))
+	}
+	slices.Sort(names)
+	return names
 }

@@ -32,14 +32,19 @@ func CompileExec(spec *specs.Spec, target Target, opt Options) (*Program, error)
 	opt.Listen = -1
 	c := newJoin(spec, target, opt)
 	return c.carryOut(
-		c.refuse,
+		c.checkLabels,
 		c.oomScore,
 		func() error { return c.join(target) },
+		c.confine,
 		c.console,
 		c.findExecutable,
-		c.waitForStart,
+		c.execAffinity,
+		c.memoryPolicy,
 		c.scheduling,
 		c.limits,
+		c.personality,
+		c.waitForStart,
+		c.narrowLimits,
 		c.identity,
 		c.execute,
 	)
@@ -80,6 +85,9 @@ func newJoin(spec *specs.Spec, target Target, opt Options) *compiler {
 // pidfd, Linux 5.8), and its pid namespace by a clone.
 func (c *compiler) join(target Target) error {
 	c.call("umask", "modes are given in full below", 0)
+	if c.labelled() {
+		c.openProc() // not the container's
+	}
 	c.keyring()
 	// Before the container's processes can see this one.
 	c.hide()

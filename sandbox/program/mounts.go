@@ -236,6 +236,9 @@ func (c *compiler) filesystem(m *specs.Mount, dest string, o mountOptions) {
 		a.set &^= unix.MOUNT_ATTR_RDONLY
 	}
 	fs, mnt := c.newFilesystem(m.Type, source, o.data, a, what)
+	if m.Type == "mqueue" {
+		c.labelTop(mnt, dest)
+	}
 	if keepMode {
 		c.call("fchmodat", "give the tmpfs the mode of "+dest, mnt, ".", perm)
 	}
@@ -279,12 +282,8 @@ func (c *compiler) notInProc(target Register, dest string) {
 	if slices.Contains(procExceptions, dest) {
 		return
 	}
-	const statfsSize = 120 // struct statfs of x86-64 (asm-generic/statfs.h); f_type comes first
-	buf := c.bytes(make([]byte, statfsSize), "&statfs")
-	c.call("fstatfs", "look what file system "+dest+" is on", target, buf)
-	kind := c.register("f_type")
-	c.special(OpLoad, "load", "take f_type", buf, named(0xffffffff, "~0")).into(kind)
-	c.special(OpFail, "fail", "mount on "+dest+": it leads into /proc, where nothing may be mounted", named(uint64(unix.EPERM), "EPERM"), kind, named(unix.PROC_SUPER_MAGIC, "PROC_SUPER_MAGIC"))
+	kind := c.filesystemType(target, "look what file system "+dest+" is on")
+	c.special(OpFail, "fail", "mount on "+dest+": it leads into /proc, where nothing may be mounted", named(uint64(unix.EPERM), "EPERM"), kind, procMagic)
 }
 
 // newFilesystem makes a detached mount of a new superblock; fs is what it is made of.
@@ -293,7 +292,7 @@ func (c *compiler) newFilesystem(kind, source string, data []string, a attr, not
 	c.call("fsopen", note, kind, named(unix.FSOPEN_CLOEXEC, "FSOPEN_CLOEXEC")).into(fs)
 	setFlag, setString := named(fsconfigSetFlag, "FSCONFIG_SET_FLAG"), named(fsconfigSetString, "FSCONFIG_SET_STRING")
 	c.call("fsconfig", note, fs, setString, "source", source, 0)
-	for _, option := range data {
+	for _, option := range c.mountLabel(kind, data) {
 		why := note + ": option " + option
 		if key, value, ok := strings.Cut(option, "="); ok {
 			c.call("fsconfig", why, fs, setString, key, value, 0)

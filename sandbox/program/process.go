@@ -33,6 +33,7 @@ func (c *compiler) console() error {
 		c.closeFrom(tree)
 	}
 	c.call("fchown", "give the terminal to the user", tty, int(p.User.UID), -1).tolerate(unix.EINVAL, unix.EPERM)
+	c.labelFile(tty, "the terminal")
 	c.call("ioctl", "make it the controlling terminal", tty, named(unix.TIOCSCTTY, "TIOCSCTTY"), 0)
 	for fd, name := range []string{"input", "output", "error"} {
 		c.call("dup3", "make the terminal standard "+name, tty, fd, 0)
@@ -203,7 +204,12 @@ var rlimits = map[string]int{
 	"RLIMIT_RTTIME": unix.RLIMIT_RTTIME,
 }
 
-// limits sets resource limits and the execution domain.
+// fewFiles is a number of open files with which the set-up itself can still
+// take a connection from start.
+const fewFiles = 64
+
+// limits sets resource limits, but for those that would be in the way of the
+// set-up.
 func (c *compiler) limits() error {
 	seen := map[string]bool{}
 	for i, l := range c.spec.Process.Rlimits {
@@ -218,10 +224,28 @@ func (c *compiler) limits() error {
 			return fmt.Errorf("process.rlimits[%d].soft: %d is more than the hard limit %d", i, l.Soft, l.Hard)
 		}
 		seen[l.Type] = true
-		rec := c.record(fmt.Sprintf("{%d, %d}", l.Soft, l.Hard), l.Soft, l.Hard)
-		c.call("prlimit64", fmt.Sprintf("set %s to %d:%d", l.Type, l.Soft, l.Hard), 0, named(uint64(number), l.Type), rec, 0)
+		if !narrow(l) {
+			c.limit(l, number)
+		}
 	}
-	return c.personality()
+	return nil
+}
+
+// narrowLimits sets the others, when little more is to be done.
+func (c *compiler) narrowLimits() error {
+	for _, l := range c.spec.Process.Rlimits {
+		if narrow(l) {
+			c.limit(l, rlimits[l.Type])
+		}
+	}
+	return nil
+}
+
+func narrow(l specs.POSIXRlimit) bool { return l.Type == "RLIMIT_NOFILE" && l.Soft < fewFiles }
+
+func (c *compiler) limit(l specs.POSIXRlimit, number int) {
+	rec := c.record(fmt.Sprintf("{%d, %d}", l.Soft, l.Hard), l.Soft, l.Hard)
+	c.call("prlimit64", fmt.Sprintf("set %s to %d:%d", l.Type, l.Soft, l.Hard), 0, named(uint64(number), l.Type), rec, 0)
 }
 
 // Execution domains (linux/personality.h).

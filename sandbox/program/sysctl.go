@@ -23,6 +23,10 @@ func (c *compiler) openProc() Register {
 	if c.proc == 0 {
 		c.proc = c.register("proc")
 		c.call("openat", "open the host's /proc", cwdFD(), "/proc", openFlags(unix.O_PATH|unix.O_DIRECTORY), 0).into(c.proc)
+		kind, isProc := c.filesystemType(c.proc, "look what file system it is"), c.label()
+		c.special(OpFail, "fail", "it is a proc file system", named(uint64(unix.EEXIST), "EEXIST"), kind, procMagic).tolerate(unix.EEXIST).failed(isProc)
+		c.special(OpFail, "fail", "write to /proc: it is not a proc file system", named(uint64(unix.EPERM), "EPERM"))
+		c.place(isProc)
 	}
 	return c.proc
 }
@@ -45,9 +49,6 @@ func (c *compiler) sysctls() error {
 			return fmt.Errorf("linux.sysctl[%q]: %w", key, err)
 		}
 		c.writeProc("sys/"+undotted(key), value, "set "+name+" to "+value)
-	}
-	if c.proc != 0 {
-		c.closeFrom(c.proc)
 	}
 	return nil
 }

@@ -19,6 +19,8 @@ b=/bin/busybox
 $b mount -t proc proc /proc
 $b mount -t sysfs sysfs /sys
 $b mount -t devtmpfs dev /dev 2>/dev/null
+$b mount -t securityfs securityfs /sys/kernel/security
+$b mount -t selinuxfs selinuxfs /sys/fs/selinux 2>/dev/null # only with selinux=1
 for m in /modules/*.ko; do $b insmod $m; done
 for p in $($b cat /proc/cmdline); do
 	case $p in

@@ -1,28 +1,30 @@
 #!/bin/bash
-# vm.sh [-m MIB] [-c CPUS] [-s SHARE] [-t SECONDS] [-v] COMMAND [ARG...]
+# vm.sh [-m MIB] [-c CPUS] [-s SHARE] [-t SECONDS] [-k PARAMETERS] [-v] COMMAND [ARG...]
 #
 # Runs COMMAND as root in a virtual machine whose kernel has cgroup v2 only. The
 # guest sees this host's root read-only, with a tmpfs over it, and SHARE (default:
 # this repository) read-write at the same path. Output and exit code come back;
 # 125 is a machine that did not start. The processor is emulated, so that it
 # works inside a virtual machine too: allow 5 s for the boot and for a program
-# ten times its usual time. -v prints the guest's console. More than one processor
+# ten times its usual time. -k is for the kernel's command line; without it, there
+# is no security module. -v prints the guest's console. More than one processor
 # makes it faster and, with QEMU 7.2, now and then crash.
 set -u
 here=$(dirname "$(realpath "$0")")
-memory=2048 cpus=1 share=$here/../.. limit=300 verbose=
-while getopts "+m:c:s:t:v" o; do
+memory=2048 cpus=1 share=$here/../.. limit=300 verbose= parameters='selinux=0 apparmor=0'
+while getopts "+m:c:s:t:k:v" o; do
 	case $o in
 	m) memory=$OPTARG ;;
 	c) cpus=$OPTARG ;;
 	s) share=$OPTARG ;;
 	t) limit=$OPTARG ;;
+	k) parameters=$OPTARG ;;
 	v) verbose=1 ;;
 	*) exit 2 ;;
 	esac
 done
 shift $((OPTIND - 1))
-[ $# -gt 0 ] || { sed -n 2,11p "$0" >&2; exit 2; }
+[ $# -gt 0 ] || { sed -n 2,12p "$0" >&2; exit 2; }
 
 kernel=$(realpath -m "$here/../../build/testenv")
 [ -e "$kernel/ready" ] || bash "$here/setup.sh" "$kernel" >&2 || exit 125
@@ -65,7 +67,7 @@ boot() {
 		-cpu max,smap=off,smep=off,la57=off -smp "$cpus" -m "$memory"
 		-nodefaults -no-user-config -display none -no-reboot
 		-kernel "$kernel/vmlinux" -initrd "$kernel/initrd.gz"
-		-append "console=ttyS0 quiet nokaslr mitigations=off tsc=reliable no_timer_check random.trust_cpu=on audit=0 selinux=0 apparmor=0 panic=-1 cgroup_no_v1=all vm.share=$share vm.run=$run vm.modules=$(realpath "$kernel/modules")"
+		-append "console=ttyS0 quiet nokaslr mitigations=off tsc=reliable no_timer_check random.trust_cpu=on audit=0 $parameters panic=-1 cgroup_no_v1=all vm.share=$share vm.run=$run vm.modules=$(realpath "$kernel/modules")"
 		-chardev "file,id=con,path=$work/console" -serial chardev:con
 		-device virtio-serial-pci
 		-chardev file,id=out,path=/proc/self/fd/3 -device virtserialport,chardev=out,name=out
