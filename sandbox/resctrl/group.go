@@ -89,7 +89,7 @@ func check(rdt *specs.LinuxIntelRdt) error {
 		return fmt.Errorf("closID: %q cannot be the name of a class", id)
 	}
 	if strings.ContainsRune(rdt.MemBwSchema, '\n') || rdt.MemBwSchema != "" && !strings.HasPrefix(rdt.MemBwSchema, "MB:") {
-		return fmt.Errorf("memBwSchema: %q is not one line that begins with MB:", rdt.MemBwSchema)
+		return fmt.Errorf("memBwSchema: %q is not a line of the resource MB", rdt.MemBwSchema)
 	}
 	for i, line := range rdt.Schemata {
 		if strings.ContainsRune(line, '\n') {
