@@ -349,12 +349,15 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 	if err != nil {
 		return err
 	}
+	if n.opt.Windows {
+		ns.OwnPID()
+	}
 	n.rec.Namespaces = ns.New
 	for flag := range ns.Join {
 		n.rec.Namespaces |= flag
 	}
-	n.rec.SharedPID = !ns.Has(unix.CLONE_NEWPID) || ns.Join[unix.CLONE_NEWPID] != ""
-	o := initOptions{stdio: n.opt.stdio(), preserve: n.opt.Preserve, group: n.group, log: n.opt.Log}
+	n.rec.SharedPID = ns.New&unix.CLONE_NEWPID == 0
+	o := initOptions{stdio: n.opt.stdio(), preserve: n.opt.Preserve, group: n.group, credentials: ns.Nested(), log: n.opt.Log}
 	if !ns.CloneByProgram() {
 		o.cloneFlags = ns.CloneFlags()
 	}
@@ -396,6 +399,11 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 	if ns.CloneByProgram() {
 		if err := n.init.awaitClone(p); err != nil {
 			return err
+		}
+		if ns.Nested() {
+			if err := n.init.awaitNested(p); err != nil {
+				return err
+			}
 		}
 	}
 	n.rec.PID = n.init.pid

@@ -35,7 +35,9 @@ type initOptions struct {
 	extra      []*os.File
 	cloneFlags int
 	group      *cgroup.Group // to be born in; may be nil
-	log        *slog.Logger  // for warnings; may be nil
+	// credentials has reports tell who sends them.
+	credentials bool
+	log         *slog.Logger // for warnings; may be nil
 }
 
 // startInit starts the init ELF with a program.
@@ -61,6 +63,12 @@ func startInit(o initOptions, encoded []byte) (*initProcess, error) {
 	}
 	theirs := os.NewFile(uintptr(pair[1]), "control")
 	defer theirs.Close()
+	if o.credentials {
+		if err := unix.SetsockoptInt(pair[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
+			unix.Close(pair[0])
+			return nil, fmt.Errorf("container init: SO_PASSCRED: %w", err)
+		}
+	}
 	init := &initProcess{log: o.log}
 	if init.control, err = unixConn(pair[0]); err != nil {
 		return nil, err
@@ -163,7 +171,8 @@ func startAddress(dir string) (addr *unix.SockaddrUnix, done func() error, err e
 type message struct {
 	kind, index uint32
 	value       uint64
-	files       []*os.File // with ReportConsole and ReportCopyUp
+	files       []*os.File // with ReportConsole, ReportListener and ReportCopyUp
+	sender      int        // its process id, with SO_PASSCRED
 }
 
 // receive reads one report; io.EOF means that the sender has executed its
@@ -171,7 +180,7 @@ type message struct {
 func receive(conn *net.UnixConn) (message, error) {
 	var m message
 	buf := make([]byte, program.ReportSize)
-	oob := make([]byte, unix.CmsgSpace(2*4))
+	oob := make([]byte, unix.CmsgSpace(2*4)+unix.CmsgSpace(unix.SizeofUcred))
 	got, oobGot, _, _, err := conn.ReadMsgUnix(buf, oob)
 	if err != nil {
 		return m, err
@@ -185,28 +194,37 @@ func receive(conn *net.UnixConn) (message, error) {
 	m.kind, m.index = binary.LittleEndian.Uint32(buf), binary.LittleEndian.Uint32(buf[4:])
 	m.value = binary.LittleEndian.Uint64(buf[8:])
 	if oobGot > 0 {
-		if m.files, err = receivedFiles(oob[:oobGot]); err != nil {
-			return m, err
-		}
+		err = m.attached(oob[:oobGot])
 	}
-	return m, nil
+	return m, err
 }
 
-func receivedFiles(oob []byte) ([]*os.File, error) {
+// attached reads what came with a report: descriptors, and who sent it (unix(7)).
+func (m *message) attached(oob []byte) error {
 	list, err := unix.ParseSocketControlMessage(oob)
-	if err != nil || len(list) != 1 {
-		return nil, fmt.Errorf("container init: bad control message: %w", err)
-	}
-	fds, err := unix.ParseUnixRights(&list[0])
 	if err != nil {
-		return nil, fmt.Errorf("container init: bad descriptors in control message: %w", err)
+		return fmt.Errorf("container init: bad control message: %w", err)
 	}
-	files := make([]*os.File, len(fds))
-	for i, fd := range fds {
-		unix.CloseOnExec(fd)
-		files[i] = os.NewFile(uintptr(fd), "received")
+	for i := range list {
+		switch list[i].Header.Type {
+		case unix.SCM_CREDENTIALS:
+			from, err := unix.ParseUnixCredentials(&list[i])
+			if err != nil {
+				return fmt.Errorf("container init: bad credentials in control message: %w", err)
+			}
+			m.sender = int(from.Pid)
+		default:
+			fds, err := unix.ParseUnixRights(&list[i])
+			if err != nil {
+				return fmt.Errorf("container init: bad descriptors in control message: %w", err)
+			}
+			for _, fd := range fds {
+				unix.CloseOnExec(fd)
+				m.files = append(m.files, os.NewFile(uintptr(fd), "received"))
+			}
+		}
 	}
-	return files, nil
+	return nil
 }
 
 // closeFiles closes the descriptors that came with a report.
@@ -238,6 +256,34 @@ func (i *initProcess) awaitClone(p *program.Program) error {
 			return fmt.Errorf("container init: report %d where a process id was expected", m.kind)
 		}
 	}
+}
+
+// awaitNested waits for the process in the pid namespace that is made inside a
+// joined one, which is a child of this one too. It reports by itself, and so
+// does the one that has cloned it, in any order.
+func (i *initProcess) awaitNested(p *program.Program) error {
+	inner := 0
+	for reports := 0; reports < 2; {
+		m, err := receive(i.control)
+		switch {
+		case err != nil:
+			return i.reason(p, err)
+		case m.kind == program.ReportError:
+			return p.Failure(int(m.index), unix.Errno(m.value))
+		case m.kind != program.ReportPID:
+			return fmt.Errorf("container init: report %d where a process id was expected", m.kind)
+		case m.sender != i.pid:
+			inner = m.sender
+		}
+		reports++
+	}
+	if inner == 0 {
+		return errors.New("container init: nobody has reported from the inner pid namespace")
+	}
+	outer := i.pid
+	i.pid = inner
+	_, err := wait(outer)
+	return err
 }
 
 // warn logs a step that was left out.

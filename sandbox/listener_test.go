@@ -59,13 +59,13 @@ func (a *agent) serve(conn *net.UnixConn) error {
 	if err := json.Unmarshal(data[:n], &state); err != nil {
 		return fmt.Errorf("agent: %w", err)
 	}
-	files, err := receivedFiles(oob[:m])
-	if err != nil || len(files) != 1 {
-		return fmt.Errorf("agent: %d descriptors, %w", len(files), err)
+	var got message
+	if err := got.attached(oob[:m]); err != nil || len(got.files) != 1 {
+		return fmt.Errorf("agent: %d descriptors, %w", len(got.files), err)
 	}
 	go func() {
-		defer files[0].Close()
-		answer(int(files[0].Fd()))
+		defer got.closeFiles()
+		answer(int(got.files[0].Fd()))
 	}()
 	a.states <- state
 	return nil

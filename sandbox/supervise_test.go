@@ -5,9 +5,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"winbox/oci"
@@ -177,5 +179,65 @@ func TestSupervisedDescriptors(t *testing.T) {
 	}
 	if err := c.Signal(unix.SIGKILL); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSupervisedShared supervises a program that is to share a pid namespace: with another container, or with the host.
+// It gets one inside that, so that what it leaves behind ends with it, and nobody else.
+func TestSupervisedShared(t *testing.T) {
+	for _, with := range []string{"container", "host"} {
+		t.Run(with, func(t *testing.T) {
+			others := shell(t, "exec sleep 1000")
+			other := others.begin()
+			b := supervised(t, "sleep 1000 & set -- /proc/[0-9]*; echo $PPID $#; read line; exit 5")
+			b.opt.StopGrace = time.Minute
+			b.spec.Linux.Namespaces = b.spec.Linux.Namespaces[1:]
+			if with == "container" {
+				b.namespace(specs.PIDNamespace, nsPath(other.PID(), specs.PIDNamespace))
+			}
+			in, keep, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer in.Close()
+			b.opt.Stdio[0] = in
+			c := b.begin()
+			b.awaitOutput("\n")
+			// Process 1, the shell and sleep: none of the others'.
+			if got := contents(t, b.out); got != "1 3\n" {
+				t.Errorf("parent and number of processes: %q", got)
+			}
+			if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.PID())); err != nil || !strings.Contains(string(status), "\t1\n") {
+				t.Errorf("process %d is not the first of its pid namespace: %v\n%s", c.PID(), err, status)
+			}
+			pids, err := c.Processes()
+			if err != nil {
+				t.Fatal(err)
+			}
+			keep.Close()
+			if status, err := c.Wait(); err != nil || exitCode(status) != 5 {
+				t.Errorf("exit code %d, %v", exitCode(status), err)
+			}
+			for _, pid := range pids {
+				if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {
+					t.Errorf("process %d has outlived the container", pid)
+				}
+			}
+			if s := other.Status(); s != oci.Running {
+				t.Errorf("the other container is %s", s)
+			}
+			if err := c.Delete(false); err != nil {
+				t.Error(err)
+			}
+			if err := other.Signal(unix.SIGKILL); err != nil {
+				t.Error(err)
+			}
+			other.Wait()
+			if err := other.Delete(false); err != nil {
+				t.Error(err)
+			}
+			b.nothingLeft()
+			others.nothingLeft()
+		})
 	}
 }

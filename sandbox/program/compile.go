@@ -140,7 +140,24 @@ func (n Namespaces) CloneByProgram() bool {
 // CloneFlags are the namespaces made by a clone. The cgroup namespace is not
 // among them, since its root is the group that the process is in at that time;
 // nor is the time namespace, which unshare(2) makes for children.
-func (n Namespaces) CloneFlags() int { return n.New &^ (unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME) }
+func (n Namespaces) CloneFlags() int {
+	flags := n.New &^ (unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME)
+	if n.Nested() {
+		flags &^= unix.CLONE_NEWPID
+	}
+	return flags
+}
+
+// OwnPID gives the container a pid namespace of its own, if need be inside the
+// one that it is to join. Who supervises processes must be able to tell them
+// from others, and none may outlive it; the others see them all the same.
+func (n *Namespaces) OwnPID() { n.New |= unix.CLONE_NEWPID }
+
+// Nested tells that a pid namespace is made inside one that is joined. That
+// takes a second clone, by a process that is in the joined one already.
+func (n Namespaces) Nested() bool {
+	return n.New&unix.CLONE_NEWPID != 0 && n.Join[unix.CLONE_NEWPID] != ""
+}
 
 // ParseNamespaces reads linux.namespaces.
 //
@@ -216,9 +233,8 @@ func Compile(spec *specs.Spec, opt Options) (*Program, error) {
 	if spec.Linux == nil {
 		return nil, errors.New("linux: the section is missing")
 	}
-	if opt.Supervise && ns.New&unix.CLONE_NEWPID == 0 {
-		// Its processes could not be told from others, who would be stopped with them.
-		return nil, errors.New("linux.namespaces: a Windows container needs a pid namespace of its own")
+	if opt.Supervise {
+		ns.OwnPID()
 	}
 	c := newCompiler(spec, opt, ns)
 	c.rootMounted = MountsOnHost(spec, ns)
@@ -373,6 +389,11 @@ func (c *compiler) joinAndClone() {
 	}
 	c.timeNamespace()
 	c.clone(c.ns.CloneFlags())
+	if c.ns.Nested() {
+		c.clone(unix.CLONE_NEWPID)
+		// The number that clone(2) has returned in there means nothing to the runtime; who sends this does.
+		c.report(ReportPID, 0, "report from the inner pid namespace")
+	}
 }
 
 // timeNamespace makes a time namespace for the child to come and sets its

@@ -238,6 +238,11 @@ func TestPrint(t *testing.T) {
 			o.Supervise, o.NoRandomize, o.StopGrace, o.Listen, o.Status = true, true, 5000, -1, 6
 			o.ExitFilter, o.ExitFilterFlags = make([]byte, 16), 8
 		}},
+		{"windows-in-a-pod", func(s *specs.Spec, o *Options) {
+			namespaces(specs.LinuxNamespace{Type: specs.PIDNamespace, Path: "/proc/7/ns/pid"}, specs.LinuxNamespace{Type: specs.MountNamespace})(s, o)
+			o.Supervise, o.NoRandomize, o.Status = true, true, 6
+			s.Process.Args = []string{"/usr/lib/wine/wine64-preloader", "/usr/lib/wine/wine64", `C:\app.exe`}
+		}},
 		{"terminal", func(s *specs.Spec, _ *Options) {
 			s.Process.Terminal = true
 			s.Process.ConsoleSize = &specs.Box{Width: 80, Height: 24}
