@@ -74,7 +74,9 @@ func compile(opt *Options, group *cgroup.Group) (*program.Program, error) {
 		}
 	}
 	if group != nil {
-		po.Host.Cgroups = cgroupMounts(group)
+		if po.Host.Cgroups, err = cgroupMounts(group, opt.Rootless); err != nil {
+			return nil, err
+		}
 	}
 	if spec.Linux != nil {
 		po.Host.NoSetgroups = os.Geteuid() != 0 && onlyCaller(spec.Linux.UIDMappings, spec.Linux.GIDMappings)
@@ -145,20 +147,23 @@ func findGroup(opt *Options) (*cgroup.Group, error) {
 }
 
 // cgroupMounts is what a mount of type cgroup shows of the group's hierarchies.
-func cgroupMounts(group *cgroup.Group) []program.CgroupMount {
+// Without root's rights, whether there will be such a group is not known yet.
+func cgroupMounts(group *cgroup.Group, rootless bool) ([]program.CgroupMount, error) {
 	var list []program.CgroupMount
 	for _, h := range group.Mounts() {
-		path := filepath.Join(h.MountPoint, h.Path)
-		switch {
-		case !h.Unified:
-			list = append(list, program.CgroupMount{Name: filepath.Base(h.MountPoint), Options: strings.Join(h.Controllers, ","), Path: path})
-		case group.Mode() == cgroup.V2:
-			list = append(list, program.CgroupMount{Path: path})
-		default:
-			list = append(list, program.CgroupMount{Name: filepath.Base(h.MountPoint), Path: path})
+		m := program.CgroupMount{Options: strings.Join(h.Controllers, ","), Path: filepath.Join(h.MountPoint, h.Path)}
+		if group.Mode() != cgroup.V2 {
+			m.Name = filepath.Base(h.MountPoint)
 		}
+		if rootless {
+			var err error
+			if m.Otherwise, err = h.OwnDir(); err != nil {
+				return nil, err
+			}
+		}
+		list = append(list, m)
 	}
-	return list
+	return list, nil
 }
 
 // pipes lists the standard descriptors that are pipes or sockets: the only

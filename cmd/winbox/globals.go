@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/moby/sys/userns"
 	"github.com/urfave/cli/v2"
 )
 
@@ -21,7 +22,10 @@ type globals struct {
 	root     string
 	dataRoot string
 	rootless bool
-	systemd  bool
+	// nested tells of root in a user namespace, as which podman runs an ordinary user's containers: such a root need not
+	// be able to make control groups.
+	nested  bool
+	systemd bool
 }
 
 func (g *globals) flags() []cli.Flag {
@@ -41,6 +45,7 @@ func (g *globals) open(c *cli.Context) error {
 	switch mode := c.String("rootless"); mode {
 	case "auto", "":
 		g.rootless = os.Geteuid() != 0
+		g.nested = !g.rootless && userns.RunningInUserNS()
 	default:
 		var err error
 		if g.rootless, err = strconv.ParseBool(mode); err != nil {
@@ -48,11 +53,12 @@ func (g *globals) open(c *cli.Context) error {
 		}
 	}
 	var err error
-	if g.root, err = directory(c.String("root"), g.rootless, "XDG_RUNTIME_DIR", filepath.Join(os.TempDir(), "winbox-"+strconv.Itoa(os.Getuid())), "/run/winbox"); err != nil {
+	own := ownPlaces(os.Geteuid(), g.rootless, g.nested, os.LookupEnv)
+	if g.root, err = directory(c.String("root"), own, "XDG_RUNTIME_DIR", filepath.Join(os.TempDir(), "winbox-"+strconv.Itoa(os.Getuid())), "/run/winbox"); err != nil {
 		return fmt.Errorf("--root: %w", err)
 	}
 	home, _ := os.UserHomeDir()
-	if g.dataRoot, err = directory(os.Getenv("WINBOX_DATA"), g.rootless, "XDG_DATA_HOME", filepath.Join(home, ".local/share/winbox"), "/var/lib/winbox"); err != nil {
+	if g.dataRoot, err = directory(os.Getenv("WINBOX_DATA"), own, "XDG_DATA_HOME", filepath.Join(home, ".local/share/winbox"), "/var/lib/winbox"); err != nil {
 		return fmt.Errorf("WINBOX_DATA: %w", err)
 	}
 	handler := &logHandler{out: g.stderr, level: slog.LevelWarn}
@@ -79,13 +85,25 @@ func (g *globals) open(c *cli.Context) error {
 	return nil
 }
 
+// ownPlaces tells whether winbox keeps its things in the caller's own places,
+// not in root's. The root of a user namespace has own ones when the environment
+// names them and does not say that it is root's, which is how runc decides too.
+func ownPlaces(euid int, rootless, nested bool, lookup func(string) (string, bool)) bool {
+	if euid != 0 {
+		return rootless
+	}
+	dir, _ := lookup("XDG_RUNTIME_DIR")
+	user, known := lookup("USER")
+	return nested && dir != "" && (!known || user != "root")
+}
+
 // directory picks where winbox keeps things: what the user says, else the
-// place for root, else one below the directory of the environment variable.
-func directory(given string, rootless bool, variable, fallback, system string) (string, error) {
+// place for root, else an own one below the directory of the environment variable.
+func directory(given string, own bool, variable, fallback, system string) (string, error) {
 	switch {
 	case given != "":
 		return filepath.Abs(given)
-	case !rootless || os.Geteuid() == 0:
+	case !own:
 		return system, nil
 	case os.Getenv(variable) != "":
 		return filepath.Join(os.Getenv(variable), "winbox"), nil

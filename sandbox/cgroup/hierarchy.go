@@ -27,6 +27,27 @@ type Hierarchy struct {
 
 func (h *Hierarchy) dir() string { return h.MountPoint + h.Path }
 
+// OwnDir returns the directory of this process's own group, in which a container
+// stays whose caller may not make another. It is empty when that group lies
+// outside of what is mounted (cgroup_namespaces(7)).
+func (h *Hierarchy) OwnDir() (string, error) {
+	self, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", fmt.Errorf("find this process's own cgroup: %w", err)
+	}
+	return h.ownDir(string(self)), nil
+}
+
+func (h *Hierarchy) ownDir(self string) string {
+	for line := range strings.Lines(self) {
+		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(fields) == 3 && fields[1] == strings.Join(h.Controllers, ",") && !slices.Contains(strings.Split(fields[2], "/"), "..") {
+			return filepath.Join(h.MountPoint, fields[2])
+		}
+	}
+	return ""
+}
+
 // v1Hierarchies finds the hierarchies of a legacy or hybrid host, without Path.
 // It asks the kernel once; the result is for cloning.
 var v1Hierarchies = sync.OnceValues(func() ([]Hierarchy, error) {

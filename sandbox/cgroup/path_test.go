@@ -66,6 +66,16 @@ func TestParseHierarchies(t *testing.T) {
 	if !slices.EqualFunc(got, want, same) {
 		t.Errorf("got %+v\nwant %+v", got, want)
 	}
+	own := map[string]string{"/cg/cpu,cpuacct": "/cg/cpu,cpuacct/a", "/cg/memory": "/cg/memory/b", "/cg/systemd": "/cg/systemd/c:d", "/cg/unified": "/cg/unified/e"}
+	for _, h := range got {
+		if dir := h.ownDir(self); dir != own[h.MountPoint] {
+			t.Errorf("own group below %s: %q", h.MountPoint, dir)
+		}
+		// Seen from a cgroup namespace that it is not in.
+		if dir := h.ownDir(strings.ReplaceAll(self, ":/", ":/../")); dir != "" {
+			t.Errorf("own group outside of %s: %q", h.MountPoint, dir)
+		}
+	}
 	if _, err := parseHierarchies("nonsense\n", nil); err == nil {
 		t.Error("a line without fields was accepted")
 	}

@@ -96,6 +96,8 @@ type CgroupMount struct {
 	Options string
 	// Path is the container's own group as a directory of the host.
 	Path string
+	// Otherwise is what is shown where Path is missing because the caller may not make groups; empty when that is an error.
+	Otherwise string
 }
 
 // namespaceFlags are the namespace types of the runtime spec (config-linux.md,

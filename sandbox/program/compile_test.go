@@ -113,6 +113,10 @@ func TestPrint(t *testing.T) {
 		{"mount-cgroup-v1-shared-namespace", mounts(
 			specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro"}},
 		)},
+		{"mount-cgroup-v1-perhaps-without", func(s *specs.Spec, o *Options) {
+			o.Host.Cgroups = []CgroupMount{{Name: "pids", Options: "pids", Path: "/sys/fs/cgroup/pids/test", Otherwise: "/sys/fs/cgroup/pids/own"}}
+			s.Mounts = []specs.Mount{{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro"}}}
+		}},
 		{"mount-cgroup-v2", func(s *specs.Spec, o *Options) {
 			o.Host.Cgroups = []CgroupMount{{Path: "/sys/fs/cgroup/test"}}
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})

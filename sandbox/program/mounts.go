@@ -137,6 +137,13 @@ func (c *compiler) bind(m *specs.Mount, dest string, o mountOptions) error {
 
 // cloneTree makes a detached copy of a mount, or of part of one.
 func (c *compiler) cloneTree(dir Operand, source string, recursive bool, note string) Register {
+	tree := c.register("tree")
+	c.openTree(dir, source, recursive, note).into(tree)
+	return tree
+}
+
+// openTree is the system call of cloneTree.
+func (c *compiler) openTree(dir Operand, source string, recursive bool, note string) step {
 	flags := uint64(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 	text := "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC"
 	if recursive {
@@ -147,9 +154,7 @@ func (c *compiler) cloneTree(dir Operand, source string, recursive bool, note st
 		flags |= unix.AT_EMPTY_PATH
 		text += "|AT_EMPTY_PATH"
 	}
-	tree := c.register("tree")
-	c.call("open_tree", note, dir, source, named(flags, text)).into(tree)
-	return tree
+	return c.call("open_tree", note, dir, source, named(flags, text))
 }
 
 // attach puts a detached mount on a file or directory of the container.
@@ -359,7 +364,13 @@ func (c *compiler) cgroupMount(dest string, o mountOptions) {
 func (c *compiler) cgroupHierarchy(h CgroupMount, target Register, dest string, o mountOptions) {
 	what := "mount cgroup on " + dest
 	if !c.ns.Has(unix.CLONE_NEWCGROUP) {
-		tree := c.cloneTree(cwdFD(), h.Path, false, what)
+		tree, cloned := c.register("tree"), c.label()
+		own := c.openTree(cwdFD(), h.Path, false, what).into(tree)
+		if h.Otherwise != "" {
+			own.tolerate(unix.ENOENT).ok(cloned)
+			c.openTree(cwdFD(), h.Otherwise, false, what).into(tree)
+		}
+		c.place(cloned)
 		c.attributes(tree, dest, o)
 		c.attach(tree, target, what)
 		return
