@@ -397,13 +397,12 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 	}
 	defer n.init.close()
 	if ns.CloneByProgram() {
-		if err := n.init.awaitClone(p); err != nil {
-			return err
-		}
+		await := n.init.awaitClone
 		if ns.Nested() {
-			if err := n.init.awaitNested(p); err != nil {
-				return err
-			}
+			await = n.init.awaitNested
+		}
+		if err := await(p); err != nil {
+			return err
 		}
 	}
 	n.rec.PID = n.init.pid

@@ -258,32 +258,40 @@ func (i *initProcess) awaitClone(p *program.Program) error {
 	}
 }
 
-// awaitNested waits for the process in the pid namespace that is made inside a
-// joined one, which is a child of this one too. It reports by itself, and so
-// does the one that has cloned it, in any order.
+// awaitNested is [initProcess.awaitClone] for a pid namespace that is made
+// inside a joined one: the process that was started clones one into the joined
+// namespaces, and that one clones the container's first. Each of the three
+// reports, in any order; what tells them apart is who sends it.
 func (i *initProcess) awaitNested(p *program.Program) error {
-	inner := 0
-	for reports := 0; reports < 2; {
+	first, second := i.pid, 0
+	var others []int
+	for second == 0 || len(others) < 2 {
 		m, err := receive(i.control)
 		switch {
 		case err != nil:
 			return i.reason(p, err)
 		case m.kind == program.ReportError:
 			return p.Failure(int(m.index), unix.Errno(m.value))
+		case m.kind == program.ReportWarning:
+			i.warn(p, m)
 		case m.kind != program.ReportPID:
 			return fmt.Errorf("container init: report %d where a process id was expected", m.kind)
-		case m.sender != i.pid:
-			inner = m.sender
+		case m.sender == first:
+			second = int(m.value)
+		default:
+			others = append(others, m.sender)
 		}
-		reports++
 	}
-	if inner == 0 {
-		return errors.New("container init: nobody has reported from the inner pid namespace")
+	i.pid = others[0]
+	if i.pid == second {
+		i.pid = others[1]
 	}
-	outer := i.pid
-	i.pid = inner
-	_, err := wait(outer)
-	return err
+	for _, pid := range []int{first, second} {
+		if _, err := wait(pid); err != nil {
+			return fmt.Errorf("container init: wait for process %d: %w", pid, err)
+		}
+	}
+	return nil
 }
 
 // warn logs a step that was left out.
