@@ -302,6 +302,7 @@ func TestMountDestinations(t *testing.T) {
 			b.symlink("../../etc/real", "link")
 		}, "/link", true, "/etc/real", ""},
 		{"link to a file that is missing", func(b *bundle) { b.symlink("/etc/missing", "link") }, "/link", true, "/etc/missing", ""},
+		{"link to a file in a missing directory", func(b *bundle) { b.symlink("../run/missing/file", "link") }, "/link", true, "/link", ""},
 		{"link to a directory that is missing", func(b *bundle) { b.symlink("/run/missing", "link") }, "/link", false, "", "no such file or directory"},
 		{"link out of the root", func(b *bundle) { b.symlink(filepath.Join(b.dir, "outside"), "link") }, "/link/x", true, "", "no such file or directory"},
 		{"relative link out of the root", func(b *bundle) { b.symlink("../outside", "link") }, "/link/x", true, "", "no such file or directory"},

@@ -19,6 +19,7 @@ var openFlagNames = []flagName{
 	{unix.O_CREAT, "O_CREAT"},
 	{unix.O_NOCTTY, "O_NOCTTY"},
 	{unix.O_NONBLOCK, "O_NONBLOCK"},
+	{unix.O_NOFOLLOW, "O_NOFOLLOW"},
 	{unix.O_DIRECTORY, "O_DIRECTORY"},
 	{unix.O_PATH, "O_PATH"},
 	{unix.O_CLOEXEC, "O_CLOEXEC"},

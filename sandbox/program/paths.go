@@ -104,8 +104,9 @@ func (c *compiler) closeLevel(parent Register) {
 
 // makeFile opens a file of the container that is to be mounted on, making an
 // empty one where there is none. A link to a file that is missing has its
-// target made, as images have such links for /etc/resolv.conf. O_NONBLOCK, in
-// case that another container makes something else of it in between.
+// target made, as images have such links for /etc/resolv.conf; where not even
+// the target's folder is there, the link itself is mounted on, which hides it.
+// O_NONBLOCK, in case that another container makes something else of it in between.
 func (c *compiler) makeFile(p, note string) Register { return c.makeFileBy(inRoot, p, note) }
 
 func (c *compiler) makeFileBy(by lookup, p, note string) Register {
@@ -113,7 +114,11 @@ func (c *compiler) makeFileBy(by lookup, p, note string) Register {
 	done := c.label()
 	c.openBy(by, p, "find "+p+" to "+note, unix.O_PATH).into(file).tolerate(unix.ENOENT).ok(done)
 	c.makeDirBy(by, path.Dir(path.Clean("/"+p)), note)
-	c.openBy(by, p, "make "+p, unix.O_CREAT|unix.O_NONBLOCK|unix.O_NOCTTY).into(file)
+	made := c.openBy(by, p, "make "+p, unix.O_CREAT|unix.O_NONBLOCK|unix.O_NOCTTY).into(file)
+	if by == inRoot {
+		made.tolerate(unix.ENOENT).ok(done)
+		c.openBy(by, p, "open the link "+p, unix.O_PATH|unix.O_NOFOLLOW).into(file)
+	}
 	c.place(done)
 	return file
 }
