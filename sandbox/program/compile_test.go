@@ -375,7 +375,6 @@ func TestErrors(t *testing.T) {
 		{"apparmor", func(s *specs.Spec, _ *Options) { s.Process.ApparmorProfile = "x" }, "process.apparmorProfile: apparmor: config provided but apparmor not supported"},
 		{"apparmor profile of two lines", func(s *specs.Spec, o *Options) { s.Process.ApparmorProfile = "x\ny"; o.Host.AppArmor = true }, `process.apparmorProfile: "x\ny" is not`},
 		{"selinux", func(s *specs.Spec, o *Options) { s.Process.SelinuxLabel = "x"; o.Host.AppArmor = true }, "process.selinuxLabel: selinux label is specified in config, but selinux is disabled or not supported"},
-		{"mount label", func(s *specs.Spec, _ *Options) { s.Linux.MountLabel = "x" }, "linux.mountLabel: selinux label is specified"},
 		{"memory policy", func(s *specs.Spec, _ *Options) { s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: "MPOL_X"} }, `linux.memoryPolicy.mode: "MPOL_X"`},
 		{"memory policy without a mode", func(s *specs.Spec, _ *Options) { s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{} }, `linux.memoryPolicy.mode: ""`},
 		{"memory policy flag", func(s *specs.Spec, _ *Options) {
@@ -421,6 +420,28 @@ func TestMissingCapability(t *testing.T) {
 	}
 	if len(p.Warnings) != 2 || !strings.Contains(p.Warnings[0], "CAP_SYS_RESOURCE left out") || !strings.Contains(p.Warnings[1], "CAP_NEW left out") {
 		t.Errorf("warnings: %q", p.Warnings)
+	}
+}
+
+// TestMountLabelWithoutSELinux checks that a label of files that means nothing
+// here changes nothing but for a warning.
+func TestMountLabelWithoutSELinux(t *testing.T) {
+	compile := func(label string) *Program {
+		spec, opt := bareSpec(), testOptions()
+		spec.Mounts = []specs.Mount{{Destination: "/tmp", Type: "tmpfs"}}
+		spec.Linux.MountLabel = label
+		p, err := Compile(spec, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	without, with := compile(""), compile("system_u:object_r:container_file_t:s0")
+	if len(with.Warnings) != 1 || !strings.Contains(with.Warnings[0], "linux.mountLabel: left out") {
+		t.Errorf("warnings: %q", with.Warnings)
+	}
+	if len(without.Instructions) != len(with.Instructions) {
+		t.Errorf("%d instructions, want %d", len(with.Instructions), len(without.Instructions))
 	}
 }
 

@@ -12,8 +12,9 @@ import (
 // labelXattr is the attribute that holds a file's SELinux label (xattr(7)).
 const labelXattr = "security.selinux"
 
-// checkLabels refuses labels of a security module that is not active: the
-// container would run unconfined. The texts are runc's.
+// checkLabels refuses the process's labels of a security module that is not
+// active: the container would run unconfined. The texts are runc's. A label of
+// files confines nobody, and is left out then.
 func (c *compiler) checkLabels() error {
 	p, l := c.spec.Process, c.spec.Linux
 	switch {
@@ -21,12 +22,21 @@ func (c *compiler) checkLabels() error {
 		return errors.New("process.apparmorProfile: apparmor: config provided but apparmor not supported")
 	case p.SelinuxLabel != "" && !c.opt.Host.SELinux:
 		return errors.New("process.selinuxLabel: selinux label is specified in config, but selinux is disabled or not supported")
-	case l.MountLabel != "" && !c.opt.Host.SELinux:
-		return errors.New("linux.mountLabel: selinux label is specified in config, but selinux is disabled or not supported")
 	case strings.ContainsAny(p.ApparmorProfile, "\x00\n"):
 		return fmt.Errorf("process.apparmorProfile: %q is not the name of a profile", p.ApparmorProfile)
 	}
+	if l.MountLabel != "" && !c.opt.Host.SELinux && !c.joins {
+		c.warn("linux.mountLabel: left out: SELinux is disabled or not supported")
+	}
 	return nil
+}
+
+// fileLabel is the label of the container's files; empty without one.
+func (c *compiler) fileLabel() string {
+	if c.spec.Linux == nil || !c.opt.Host.SELinux {
+		return ""
+	}
+	return c.spec.Linux.MountLabel
 }
 
 // labelled tells whether the process gets a label, which is written to the
@@ -82,14 +92,14 @@ func (c *compiler) labelKeys(label string) {
 // labelFile gives an open file the label of linux.mountLabel, where the
 // file system keeps labels.
 func (c *compiler) labelFile(fd Register, name string) {
-	if label := c.spec.Linux.MountLabel; label != "" {
+	if label := c.fileLabel(); label != "" {
 		c.call("fsetxattr", "set the SELinux label of "+name, fd, labelXattr, label, len(label), 0).tolerate(unix.EOPNOTSUPP)
 	}
 }
 
 // labelTop does so with the top directory of a mount that is attached nowhere yet.
 func (c *compiler) labelTop(mnt Register, name string) {
-	if c.spec.Linux.MountLabel != "" {
+	if c.fileLabel() != "" {
 		top := c.register("top")
 		c.call("openat", "open "+name, mnt, ".", openFlags(unix.O_DIRECTORY), 0).into(top)
 		c.labelFile(top, name)
@@ -105,10 +115,10 @@ var unlabelled = []string{"proc", "sysfs", "mqueue", "cgroup", "cgroup2"}
 // "context=").
 func (c *compiler) mountLabel(kind string, data []string) []string {
 	given := slices.ContainsFunc(data, func(s string) bool { return strings.HasPrefix(s, "context=") })
-	if c.spec.Linux == nil || c.spec.Linux.MountLabel == "" || given || slices.Contains(unlabelled, kind) {
+	if c.fileLabel() == "" || given || slices.Contains(unlabelled, kind) {
 		return data
 	}
-	return append(slices.Clone(data), "context="+c.spec.Linux.MountLabel)
+	return append(slices.Clone(data), "context="+c.fileLabel())
 }
 
 // procMagic is the type of the proc file system (statfs(2)).
