@@ -92,6 +92,7 @@ func Run(ctx context.Context, opt Options, keep bool, started func(*Container)) 
 	tty := &terminal{}
 	if opt.Bundle.Spec.Process.Terminal && opt.Console == nil {
 		tty = newTerminal(opt.stdio())
+		tty.keys = opt.Windows
 		defer tty.close()
 		spec := *opt.Bundle.Spec
 		spec.Process = tty.sized(spec.Process)

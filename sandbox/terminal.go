@@ -19,6 +19,7 @@ type terminal struct {
 	saved  *term.State
 	master *os.File
 	hangUp func() error // closes master, once
+	keys   bool         // the program is going to read keys, not lines
 	output sync.WaitGroup
 }
 
@@ -70,6 +71,9 @@ func (t *terminal) attach() {
 		return
 	}
 	t.resize()
+	if t.keys {
+		t.readKeys()
+	}
 	// Whose output only is a terminal keeps its keys, Ctrl-C above all.
 	if fd := int(t.stdio[0].Fd()); term.IsTerminal(fd) {
 		t.saved, _ = term.MakeRaw(fd)
@@ -142,6 +146,21 @@ func (t *terminal) endInput(lineEnd bool) {
 		eof = eof[:1]
 	}
 	t.master.Write(eof)
+}
+
+// readKeys makes the terminal hand over what is typed as it is, for a Windows
+// console: Wine does so itself, but what is typed until then would be a line
+// with an end that the console does not know.
+func (t *terminal) readKeys() {
+	t.control(func(fd int) error {
+		settings, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		if err != nil {
+			return err
+		}
+		settings.Iflag &^= unix.ICRNL
+		settings.Lflag &^= unix.ICANON | unix.ECHO
+		return unix.IoctlSetTermios(fd, unix.TCSETS, settings)
+	})
 }
 
 // size is that of the caller's terminal, or nil.
