@@ -16,7 +16,9 @@ export CGO_ENABLED := 0
 
 STUBS := sandbox/init preload/stub wine/boot
 
-.PHONY: all build stubs check-stubs demo test lint unit integration engines validate fuzz bench test-v2 test-lsm clean
+PREFIX ?= /usr/local
+
+.PHONY: all build man install stubs check-stubs demo test lint unit integration engines validate fuzz bench test-v2 test-lsm clean
 
 all: build
 
@@ -25,6 +27,23 @@ build: build/winbox
 .PHONY: build/winbox
 build/winbox:
 	go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/winbox
+
+# The manual, of what --help shows.
+man: build
+	mkdir -p build/man
+	build/winbox man build/man
+
+# The program, the manual, and completion for bash, zsh and fish.
+install: man
+	install -D -m 755 build/winbox $(DESTDIR)$(PREFIX)/bin/winbox
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 build/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	set -e; completion() { \
+		install -d "$$(dirname "$$2")"; build/winbox completion "$$1" >"$$2"; chmod 644 "$$2"; \
+	}; \
+	completion bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/winbox; \
+	completion zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_winbox; \
+	completion fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/winbox.fish
 
 # Builds the freestanding programs anew; what comes out is committed.
 stubs:

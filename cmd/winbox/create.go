@@ -18,11 +18,11 @@ import (
 // createFlags are those of create and run.
 func createFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "bundle", Aliases: []string{"b"}, Usage: "directory of the OCI bundle (default: the current one)"},
-		&cli.StringFlag{Name: "pid-file", Usage: "file to write the process id to"},
-		&cli.StringFlag{Name: "console-socket", Usage: "AF_UNIX socket that receives the master of the container's terminal"},
-		&cli.StringFlag{Name: "pidfd-socket", Usage: "AF_UNIX socket that receives a pidfd of the container's first process"},
-		&cli.IntFlag{Name: "preserve-fds", Usage: "number of descriptors, from 3 on and behind those of LISTEN_FDS, that the container inherits"},
+		&cli.StringFlag{Name: "bundle", Aliases: []string{"b"}, Usage: "`DIR` of the OCI bundle (default: the current one)"},
+		&cli.StringFlag{Name: "pid-file", Usage: "`FILE` to write the process id to"},
+		&cli.StringFlag{Name: "console-socket", Usage: "AF_UNIX `SOCKET` that receives the master of the container's terminal"},
+		&cli.StringFlag{Name: "pidfd-socket", Usage: "AF_UNIX `SOCKET` that receives a pidfd of the container's first process"},
+		&cli.IntFlag{Name: "preserve-fds", Usage: "`N` descriptors, from 3 on and behind those of LISTEN_FDS, that the container inherits"},
 		&cli.BoolFlag{Name: "no-pivot", Usage: "use chroot instead of pivot_root, for a root that is an initramfs"},
 		&cli.BoolFlag{Name: "no-new-keyring", Usage: "leave the container the caller's session keyring"},
 		&cli.BoolFlag{Name: "no-subreaper", Usage: "accepted for compatibility: winbox never takes over orphaned processes"},
@@ -32,8 +32,15 @@ func createFlags() []cli.Flag {
 
 func createCommand(g *globals) *cli.Command {
 	return &cli.Command{
-		Name:      "create",
-		Usage:     "make a container; `start` runs its program",
+		Name:  "create",
+		Usage: "make a container; `start` runs its program",
+		Description: `Everything is made but the last steps: limits, identity, capabilities, the
+system call filter and the program, which "winbox start" takes. When it fails,
+nothing is left behind. A program with a terminal (process.terminal) needs
+--console-socket.
+
+    winbox create --bundle ./box --pid-file /run/box1.pid box1
+    winbox start box1`,
 		ArgsUsage: "ID",
 		Flags:     createFlags(),
 		Action: func(c *cli.Context) error {

@@ -13,11 +13,16 @@ import (
 
 func eventsCommand(g *globals) *cli.Command {
 	return &cli.Command{
-		Name:      "events",
-		Usage:     "print statistics and out-of-memory events of a container as JSON, one a line",
+		Name:  "events",
+		Usage: "print statistics and out-of-memory events of a container as JSON, one a line",
+		Description: `Statistics are printed at each interval until the container ends, with the
+fields of runc's events; a line with the type oom comes when the kernel has
+killed for want of memory.
+
+    winbox events --stats box1`,
 		ArgsUsage: "ID",
 		Flags: []cli.Flag{
-			&cli.DurationFlag{Name: "interval", Value: 5 * time.Second, Usage: "time between statistics"},
+			&cli.DurationFlag{Name: "interval", Value: 5 * time.Second, Usage: "`TIME` between statistics"},
 			&cli.BoolFlag{Name: "stats", Usage: "print statistics once"},
 		},
 		Action: g.onContainer(func(c *cli.Context, ct *sandbox.Container) error {

@@ -21,26 +21,32 @@ const exitExecFailed = 255
 
 func execCommand(g *globals) *cli.Command {
 	return &cli.Command{
-		Name:      "exec",
-		Usage:     "run another process in a container",
+		Name:  "exec",
+		Usage: "run another process in a container",
+		Description: `The process is like the container's own but for what the flags change, or that
+of --process. Its current directory must be there. The exit code is the
+process's, 128 + N after signal N, and 255 when it could not be made.
+
+    winbox exec --tty --env TERM=xterm box1 sh
+    winbox exec --user 1000:1000 --cwd /tmp box1 id`,
 		ArgsUsage: "ID [COMMAND [ARGUMENT...]]",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "process", Aliases: []string{"p"}, Usage: "file with the process as JSON, as in config.json"},
+			&cli.StringFlag{Name: "process", Aliases: []string{"p"}, Usage: "`FILE` with the process as JSON, as in config.json"},
 			&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "give it a terminal"},
-			&cli.StringFlag{Name: "cwd", Usage: "its current directory, which must be there"},
-			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "further environment variable NAME=VALUE"},
-			&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "UID[:GID] to run as"},
-			&cli.StringSliceFlag{Name: "additional-gids", Aliases: []string{"g"}, Usage: "further group"},
-			&cli.StringSliceFlag{Name: "cap", Aliases: []string{"c"}, Usage: "further capability"},
-			&cli.StringFlag{Name: "process-label", Usage: "SELinux label to run with"},
-			&cli.StringFlag{Name: "apparmor", Usage: "AppArmor profile to run with"},
-			&cli.StringSliceFlag{Name: "cgroup", Usage: "run it in an existing group [CONTROLLER[,CONTROLLER]:]PATH below the container's"},
+			&cli.StringFlag{Name: "cwd", Usage: "its current directory `DIR`, which must be there"},
+			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "further environment variable `NAME=VALUE`"},
+			&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "`UID[:GID]` to run as"},
+			&cli.StringSliceFlag{Name: "additional-gids", Aliases: []string{"g"}, Usage: "further group `GID`"},
+			&cli.StringSliceFlag{Name: "cap", Aliases: []string{"c"}, Usage: "further capability `CAP`"},
+			&cli.StringFlag{Name: "process-label", Usage: "SELinux `LABEL` to run with"},
+			&cli.StringFlag{Name: "apparmor", Usage: "AppArmor `PROFILE` to run with"},
+			&cli.StringSliceFlag{Name: "cgroup", Usage: "run it in an existing group below the container's, `[CONTROLLER[,CONTROLLER]:]PATH`"},
 			&cli.BoolFlag{Name: "no-new-privs", Usage: "let no execve give it privileges"},
 			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "return when it runs"},
-			&cli.StringFlag{Name: "pid-file", Usage: "file to write its process id to"},
-			&cli.StringFlag{Name: "console-socket", Usage: "AF_UNIX socket that receives the master of its terminal"},
-			&cli.StringFlag{Name: "pidfd-socket", Usage: "AF_UNIX socket that receives a pidfd of it"},
-			&cli.IntFlag{Name: "preserve-fds", Usage: "number of descriptors, from 3 on, that it inherits"},
+			&cli.StringFlag{Name: "pid-file", Usage: "`FILE` to write its process id to"},
+			&cli.StringFlag{Name: "console-socket", Usage: "AF_UNIX `SOCKET` that receives the master of its terminal"},
+			&cli.StringFlag{Name: "pidfd-socket", Usage: "AF_UNIX `SOCKET` that receives a pidfd of it"},
+			&cli.IntFlag{Name: "preserve-fds", Usage: "`N` descriptors, from 3 on, that it inherits"},
 			&cli.BoolFlag{Name: "ignore-paused", Usage: "do so in a paused container too"},
 		},
 		Action: func(c *cli.Context) error {

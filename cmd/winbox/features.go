@@ -20,6 +20,8 @@ func featuresCommand(*globals) *cli.Command {
 	return &cli.Command{
 		Name:  "features",
 		Usage: "print what of the runtime specification is supported, as JSON",
+		Description: `What engines ask before they use a runtime: namespaces, mount options, seccomp
+and more, as in features.md of the OCI runtime specification.`,
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
 				return errors.New("features: takes no arguments")

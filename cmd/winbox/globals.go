@@ -14,7 +14,10 @@ import (
 
 // globals are the flags before the command, which are runc's, and what follows from them.
 type globals struct {
-	stderr   io.Writer
+	stderr io.Writer
+	// application makes the whole command line, of which only a part runs.
+	application func() *cli.App
+
 	log      *slog.Logger
 	handler  *logHandler
 	logFile  *os.File
@@ -30,13 +33,13 @@ type globals struct {
 
 func (g *globals) flags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "root", Usage: "directory for the state of containers (default: /run/winbox, rootless $XDG_RUNTIME_DIR/winbox)"},
-		&cli.StringFlag{Name: "log", Usage: "file to write errors and warnings to (default: standard error)"},
-		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "format of the log: text or json"},
+		&cli.StringFlag{Name: "root", Usage: "`DIR` for the state of containers (default: /run/winbox, rootless $XDG_RUNTIME_DIR/winbox)"},
+		&cli.StringFlag{Name: "log", Usage: "`FILE` to append errors and warnings to (default: standard error)"},
+		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "`FORMAT` of the log: text or json"},
 		&cli.BoolFlag{Name: "debug", Usage: "log more"},
 		&cli.BoolFlag{Name: "systemd-cgroup", Usage: "have systemd keep the control groups of containers that are made; linux.cgroupsPath is slice:prefix:name"},
 		&cli.StringFlag{Name: "criu", Hidden: true, Usage: "ignored: there is no checkpointing"},
-		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "do without root's privileges: true, false or auto"},
+		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "do without root's privileges: `MODE` is true, false or auto"},
 	}
 }
 

@@ -22,8 +22,8 @@ func inspectCommand(*globals) *cli.Command {
 		Name:      "inspect",
 		Usage:     "show what a Windows program asks of its address space, and what it will get",
 		ArgsUsage: "app.exe",
-		Description: "Exit code 126: not a program that can be run; 127: no such file. " +
-			"In --json, addresses are strings of hexadecimal digits with 0x, sizes are numbers of bytes.",
+		Description: `Exit code 126: not a program that can be run; 127: no such file. With --json,
+addresses are strings of hexadecimal digits with 0x, sizes numbers of bytes.`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
 		},

@@ -41,26 +41,32 @@ func launchCommand(g *globals) *cli.Command {
 		Name:      "launch",
 		Usage:     "run one Windows program in a sandbox",
 		ArgsUsage: "PROGRAM [ARGUMENT...]",
-		Description: "The program gets the current folder, read-write, as drive D:, its own folder, read-only, as the next\n" +
-			"drive when it lies elsewhere, and what --mount adds; nothing else of the host. PROGRAM is a file, or the\n" +
-			"name of one of Windows' own programs such as cmd.",
+		Description: `The program gets the current folder, read-write, as drive D:, its own folder,
+read-only, as the next drive when it lies elsewhere, and what --mount adds;
+nothing else of the host. PROGRAM is a file, or the name of one of Windows' own
+programs such as cmd. The exit code is the program's; 124 after --timeout, 125
+for a failure of winbox, 126 for a file that is no such program, 127 for none,
+137 when memory ran out.
+
+    winbox launch ./7za.exe a out.7z docs
+    winbox launch --memory 512m --mount /srv/in:E::ro cmd /c dir e:`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "memory", Aliases: []string{"m"}, Usage: "memory limit, such as 512m"},
-			&cli.Float64Flag{Name: "cpus", DefaultText: "all", Usage: "processors it may use, such as 1.5"},
-			&cli.Int64Flag{Name: "pids", DefaultText: "no limit", Usage: "processes and threads it may have"},
-			&cli.StringFlag{Name: "network", Value: "none", Usage: "none or host"},
-			&cli.StringSliceFlag{Name: "mount", Usage: `share SOURCE:TARGET[:ro]; TARGET is E:, E:\folder, C:\folder or a Linux path`},
+			&cli.StringFlag{Name: "memory", Aliases: []string{"m"}, Usage: "memory limit `SIZE`, such as 512m"},
+			&cli.Float64Flag{Name: "cpus", DefaultText: "all", Usage: "`NUMBER` of processors it may use, such as 1.5"},
+			&cli.Int64Flag{Name: "pids", DefaultText: "no limit", Usage: "`NUMBER` of processes and threads it may have"},
+			&cli.StringFlag{Name: "network", Value: "none", Usage: "`NETWORK` it is in: none or host"},
+			&cli.StringSliceFlag{Name: "mount", Usage: "share `SOURCE:TARGET[:ro]`; TARGET is E:, E:\\folder, C:\\folder or a Linux path"},
 			&cli.BoolFlag{Name: "read-only", Usage: "share everything read-only, the current folder too"},
-			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "environment variable NAME=VALUE, or NAME to pass the caller's on"},
-			&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: `folder to start in, such as D:\sub`},
-			&cli.StringFlag{Name: "prefix", Usage: "keep drive C: and the registry in this folder"},
-			&cli.StringFlag{Name: "runtime", Value: "host", Usage: "the Wine to use: host"},
-			&cli.StringFlag{Name: "boot", Value: string(wine.BootMinimal), Usage: "what is started before the program: minimal or full"},
+			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "environment variable `NAME=VALUE`, or NAME to pass the caller's on"},
+			&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "`FOLDER` to start in, such as D:\\sub"},
+			&cli.StringFlag{Name: "prefix", Usage: "keep drive C: and the registry in the folder `DIR`"},
+			&cli.StringFlag{Name: "runtime", Value: "host", Usage: "the Wine to use, `RUNTIME`: host"},
+			&cli.StringFlag{Name: "boot", Value: string(wine.BootMinimal), Usage: "what is started before the program, `BOOT`: minimal or full"},
 			&cli.BoolFlag{Name: "rootless", Usage: "use a user namespace, even as root"},
-			&cli.DurationFlag{Name: "timeout", DefaultText: "none", Usage: "end the program after this time, such as 90s"},
+			&cli.DurationFlag{Name: "timeout", DefaultText: "none", Usage: "end the program after `TIME`, such as 90s"},
 			&cli.BoolFlag{Name: "keep", Usage: "keep the container when the program has ended (winbox delete removes it)"},
 			&cli.BoolFlag{Name: "share-home", Usage: "allow sharing a home directory, or /, as a whole"},
-			&cli.StringFlag{Name: "status-file", Usage: "write what happened to this file, as JSON"},
+			&cli.StringFlag{Name: "status-file", Usage: "write what happened to `FILE`, as JSON"},
 			&cli.BoolFlag{Name: "print-program", Usage: "print the system calls that would build the sandbox, and make none of them"},
 		},
 		Action: func(c *cli.Context) error {

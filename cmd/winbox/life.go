@@ -15,8 +15,10 @@ import (
 
 func startCommand(g *globals) *cli.Command {
 	return &cli.Command{
-		Name:      "start",
-		Usage:     "run the program of a created container",
+		Name:  "start",
+		Usage: "run the program of a created container",
+		Description: `Returns when the program has been executed. An error of the last steps, such as
+a file that the user may not execute, is an error of start.`,
 		ArgsUsage: "ID",
 		Action: g.onContainer(func(_ *cli.Context, ct *sandbox.Container) error {
 			return ct.Start()
@@ -26,8 +28,10 @@ func startCommand(g *globals) *cli.Command {
 
 func stateCommand(g *globals) *cli.Command {
 	return &cli.Command{
-		Name:      "state",
-		Usage:     "print the state of a container as JSON",
+		Name:  "state",
+		Usage: "print the state of a container as JSON",
+		Description: `The state as the OCI runtime specification has it. The status is creating,
+created, running, paused or stopped; pid is 0 when stopped.`,
 		ArgsUsage: "ID",
 		Action: g.onContainer(func(c *cli.Context, ct *sandbox.Container) error {
 			out := json.NewEncoder(c.App.Writer)
@@ -39,8 +43,13 @@ func stateCommand(g *globals) *cli.Command {
 
 func killCommand(g *globals) *cli.Command {
 	return &cli.Command{
-		Name:      "kill",
-		Usage:     "send a signal to a container's first process",
+		Name:  "kill",
+		Usage: "send a signal to a container's first process",
+		Description: `SIGNAL is a number or a name, with or without SIG; TERM if it is left out. A
+process 1 of its own pid namespace does not get signals that it has no handler
+for, other than KILL.
+
+    winbox kill box1 KILL`,
 		ArgsUsage: "ID [SIGNAL]",
 		Flags:     []cli.Flag{&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "send it to all its processes"}},
 		Action: func(c *cli.Context) error {
@@ -65,8 +74,10 @@ func killCommand(g *globals) *cli.Command {
 
 func deleteCommand(g *globals) *cli.Command {
 	return &cli.Command{
-		Name:      "delete",
-		Usage:     "remove a container that has stopped",
+		Name:  "delete",
+		Usage: "remove a container that has stopped",
+		Description: `Its control group and state are removed. With --force it is killed first, and
+it is no error if there is no such container.`,
 		ArgsUsage: "ID",
 		Flags:     []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "kill it first if it runs; it need not exist"}},
 		Action: func(c *cli.Context) error {

@@ -18,6 +18,9 @@ func listCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:  "list",
 		Usage: "list the containers",
+		Description: `All containers below --root, as a table, as JSON or only their IDs.
+
+    winbox list --format json`,
 		Flags: []cli.Flag{
 			formatFlag(),
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "only their IDs"},
@@ -65,7 +68,7 @@ func states(list []*sandbox.Container) []oci.State {
 
 // formatFlag is that of list and ps.
 func formatFlag() cli.Flag {
-	return &cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "table", Usage: "table or json"}
+	return &cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "table", Usage: "`FORMAT`: table or json"}
 }
 
 // jsonWanted reads it.

@@ -42,33 +42,10 @@ func (e *exitError) Error() string {
 // run is main without the process: it executes args and returns the exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	g := &globals{stderr: stderr}
-	app := &cli.App{
-		Name:      "winbox",
-		Usage:     "run Windows programs in isolated Linux containers",
-		Version:   versionLines(),
-		Reader:    stdin,
-		Writer:    stdout,
-		ErrWriter: stderr,
-		// -it is -i -t, as with crun.
-		UseShortOptionHandling: true,
-		// Environment variables may hold commas.
-		DisableSliceFlagSeparator: true,
-		// Exit codes are decided below, not by the library.
-		ExitErrHandler: func(*cli.Context, error) {},
-		Flags:          g.flags(),
-		Before:         g.open,
-		Action: func(c *cli.Context) error {
-			if c.NArg() > 0 {
-				return fmt.Errorf("unknown command %q (see winbox --help)", c.Args().First())
-			}
-			return cli.ShowAppHelp(c)
-		},
-		Commands: commandsFor(g, args[1:]),
-	}
-	app.OnUsageError = usageError
-	for _, c := range app.Commands {
-		c.OnUsageError, c.HideHelpCommand = usageError, true
-	}
+	// The whole of it, for those who describe it.
+	g.application = func() *cli.App { return g.newApp(commandsFor(g, nil)) }
+	app := g.newApp(commandsFor(g, args[1:]))
+	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, stderr
 	err := app.Run(args)
 	defer g.close()
 	if err == nil {
@@ -83,6 +60,42 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	g.fail(err)
 	return 1
+}
+
+// newApp is the command line with some of the commands.
+func (g *globals) newApp(commands []*cli.Command) *cli.App {
+	app := &cli.App{
+		Name:    "winbox",
+		Usage:   "run Windows programs in isolated Linux containers",
+		Version: versionLines(),
+		Description: `winbox launch runs one Windows program in a sandbox of its own. The other
+commands are those of an OCI runtime: with runc's flags, output and exit codes,
+for container engines such as podman, containerd and docker. A bundle is a folder
+with a config.json and a root file system; an ID names a container.
+
+    winbox launch ./app.exe
+    winbox run --bundle ./box box1`,
+		// -it is -i -t, as with crun.
+		UseShortOptionHandling: true,
+		// Environment variables may hold commas.
+		DisableSliceFlagSeparator: true,
+		// Exit codes are decided below, not by the library.
+		ExitErrHandler: func(*cli.Context, error) {},
+		Flags:          g.flags(),
+		Before:         g.open,
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 0 {
+				return fmt.Errorf("unknown command %q (see winbox --help)", c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
+		Commands: commands,
+	}
+	app.OnUsageError = usageError
+	for _, c := range app.Commands {
+		c.OnUsageError, c.HideHelpCommand = usageError, true
+	}
+	return app
 }
 
 // commands are all there are, in the order of the help.
@@ -107,6 +120,8 @@ var commands = []struct {
 	{"events", eventsCommand},
 	{"spec", specCommand},
 	{"features", featuresCommand},
+	{"completion", completionCommand},
+	{"man", manCommand},
 	{"checkpoint", unsupported("checkpoint")},
 	{"restore", unsupported("restore")},
 }

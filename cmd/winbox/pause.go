@@ -8,8 +8,10 @@ import (
 
 func pauseCommand(g *globals) *cli.Command {
 	return &cli.Command{
-		Name:      "pause",
-		Usage:     "stop all processes of a container until `resume`",
+		Name:  "pause",
+		Usage: "stop all processes of a container until `resume`",
+		Description: `Freezes the control group of the container. In a paused container nothing can
+be started but with "winbox exec --ignore-paused", which waits.`,
 		ArgsUsage: "ID",
 		Action:    g.onContainer(func(_ *cli.Context, ct *sandbox.Container) error { return ct.Pause() }),
 	}
@@ -17,9 +19,10 @@ func pauseCommand(g *globals) *cli.Command {
 
 func resumeCommand(g *globals) *cli.Command {
 	return &cli.Command{
-		Name:      "resume",
-		Usage:     "let a paused container run on",
-		ArgsUsage: "ID",
-		Action:    g.onContainer(func(_ *cli.Context, ct *sandbox.Container) error { return ct.Resume() }),
+		Name:        "resume",
+		Usage:       "let a paused container run on",
+		Description: `Thaws the control group that "winbox pause" has frozen.`,
+		ArgsUsage:   "ID",
+		Action:      g.onContainer(func(_ *cli.Context, ct *sandbox.Container) error { return ct.Resume() }),
 	}
 }

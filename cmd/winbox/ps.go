@@ -17,8 +17,12 @@ import (
 
 func psCommand(g *globals) *cli.Command {
 	return &cli.Command{
-		Name:      "ps",
-		Usage:     "show the processes of a container",
+		Name:  "ps",
+		Usage: "show the processes of a container",
+		Description: `PS-OPTIONs are those of ps(1), -ef if there are none; rows of other processes are
+left out. With --format json, the process ids as the host numbers them.
+
+    winbox ps box1 -o pid,stat,args`,
 		ArgsUsage: "ID [PS-OPTION...]",
 		Flags:     []cli.Flag{formatFlag()},
 		Action: func(c *cli.Context) error {

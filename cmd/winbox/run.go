@@ -10,8 +10,13 @@ import (
 
 func runCommand(g *globals) *cli.Command {
 	return &cli.Command{
-		Name:      "run",
-		Usage:     "make a container, run its program and remove the container",
+		Name:  "run",
+		Usage: "make a container, run its program and remove the container",
+		Description: `The program runs in the foreground: it has the caller's streams, or with
+process.terminal a terminal that is connected to them; signals are passed on.
+The exit code is the program's, 128 + N after signal N.
+
+    winbox run --bundle ./box box1`,
 		ArgsUsage: "ID",
 		Flags: append(createFlags(),
 			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "return when the program runs"},

@@ -23,10 +23,13 @@ func specCommand(*globals) *cli.Command {
 	return &cli.Command{
 		Name:  "spec",
 		Usage: "write a config.json to begin with",
+		Description: `The file is never written over. Its program is sh, with a terminal.
+
+    winbox spec --bundle ./box`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "bundle", Aliases: []string{"b"}, Usage: "directory to write it to (default: the current one)"},
+			&cli.StringFlag{Name: "bundle", Aliases: []string{"b"}, Usage: "`DIR` to write it to (default: the current one)"},
 			&cli.BoolFlag{Name: "rootless", Usage: "one that the calling user can run without privileges"},
-			&cli.StringFlag{Name: "windows", Usage: `one that runs a Windows program: its path in the rootfs, such as app.exe or C:\app\app.exe`},
+			&cli.StringFlag{Name: "windows", Usage: "one that runs the Windows `PROGRAM`: its path in the rootfs, such as app.exe or C:\\app\\app.exe"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {

@@ -63,11 +63,15 @@ func updateCommand(g *globals) *cli.Command {
 		flags = append(flags, &cli.StringFlag{Name: name, Usage: "Intel RDT: not supported", Hidden: true})
 	}
 	return &cli.Command{
-		Name:        "update",
-		Usage:       "change the limits of a container",
-		Description: "Limits that are not given, or zero, stay as they are; --cpu-burst, --cpu-idle and --pids-limit may be zero.",
-		ArgsUsage:   "ID",
-		Flags:       flags,
+		Name:  "update",
+		Usage: "change the limits of a container",
+		Description: `Limits that are not given, or zero, stay as they are; --cpu-burst, --cpu-idle and
+--pids-limit may be zero. Rules for devices are left alone.
+
+    winbox update --memory 512m --pids-limit 100 box1
+    echo '{"cpu": {"quota": 50000, "period": 100000}}' | winbox update -r - box1`,
+		ArgsUsage: "ID",
+		Flags:     flags,
 		Action: g.onContainer(func(c *cli.Context, ct *sandbox.Container) error {
 			res, err := resources(c)
 			if err != nil {
