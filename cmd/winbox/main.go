@@ -46,7 +46,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	g.application = func() *cli.App { return g.newApp(commandsFor(g, nil)) }
 	app := g.newApp(commandsFor(g, args[1:]))
 	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, stderr
-	err := app.Run(args)
+	err := app.Run(flagsFirst(app, args))
 	defer g.close()
 	if err == nil {
 		return 0
