@@ -66,10 +66,10 @@ func compile(opt *Options, group *cgroup.Group) (*program.Program, error) {
 			return nil, err
 		}
 	}
-	po.MountUsers = map[int]int{}
+	po.MountFiles = map[int]int{}
 	for i := range spec.Mounts {
-		if _, _, ok := program.IDMappings(&spec.Mounts[i], spec.Linux); ok {
-			po.MountUsers[i] = next
+		if _, ok := program.FindIDMapping(&spec.Mounts[i], spec); ok {
+			po.MountFiles[i] = next
 			next++
 		}
 	}

@@ -380,18 +380,12 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 			o.extra = append(o.extra, n.opt.Hold)
 		}
 	}
-	for i := range spec.Mounts {
-		uids, gids, ok := program.IDMappings(&spec.Mounts[i], spec.Linux)
-		if !ok {
-			continue
-		}
-		users, err := openUserNamespace(uids, gids)
-		if err != nil {
-			return fmt.Errorf("mounts[%d].uidMappings: %w", i, err)
-		}
-		defer users.Close()
-		o.extra = append(o.extra, users)
+	mapped, err := mappedMounts(n.opt.Bundle)
+	if err != nil {
+		return err
 	}
+	defer closeAll(mapped)
+	o.extra = append(o.extra, mapped...)
 	if n.init, err = startInit(o, encoded); err != nil {
 		return err
 	}

@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"winbox/oci"
 	"winbox/sandbox/program"
 )
 
@@ -63,6 +66,63 @@ func runMapper(tool string, pid int, maps []specs.LinuxIDMapping) error {
 		return fmt.Errorf("%s: %w: %s (are ids granted in /etc/subuid and /etc/subgid? Debian package uidmap)", tool, err, strings.TrimSpace(string(out)))
 	}
 	return nil
+}
+
+// mappedMounts makes what the program takes for its id-mapped mounts, in their
+// order: bind mounts as they are to be attached, and user namespaces for others.
+func mappedMounts(bundle *oci.Bundle) (files []*os.File, err error) {
+	spec := bundle.Spec
+	for i := range spec.Mounts {
+		mapping, ok := program.FindIDMapping(&spec.Mounts[i], spec)
+		if !ok {
+			continue
+		}
+		f, err := mappedMount(bundle, &spec.Mounts[i], mapping)
+		if err != nil {
+			closeAll(files)
+			return nil, fmt.Errorf("mounts[%d].uidMappings: %w", i, err)
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// mappedMount clones the source of a bind mount and maps the owners of its
+// files (mount_setattr(2), "ID-mapped mounts").
+func mappedMount(bundle *oci.Bundle, m *specs.Mount, mapping program.IDMapping) (*os.File, error) {
+	var users *os.File
+	var err error
+	if mapping.Join != "" {
+		users, err = os.Open(mapping.Join)
+	} else {
+		users, err = openUserNamespace(mapping.UIDs, mapping.GIDs)
+	}
+	recursive := slices.Contains(m.Options, "rbind")
+	if err != nil || !recursive && m.Type != "bind" && !slices.Contains(m.Options, "bind") {
+		return users, err
+	}
+	defer users.Close()
+	source := m.Source
+	if !filepath.IsAbs(source) {
+		source = filepath.Join(bundle.Dir, source)
+	}
+	below := func(all bool) uint { return map[bool]uint{true: unix.AT_RECURSIVE}[all] }
+	fd, err := unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|below(recursive))
+	if err != nil {
+		return nil, fmt.Errorf("clone %s: %w", source, err)
+	}
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(users.Fd())}
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|below(mapping.Recursive), &attr); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("map the owners of files on %s: %w (it needs root, and a file system that can)", source, err)
+	}
+	return os.NewFile(uintptr(fd), source), nil
 }
 
 // openUserNamespace makes a user namespace with mappings, for an id-mapped mount.

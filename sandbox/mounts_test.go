@@ -583,3 +583,18 @@ func TestSharedRoot(t *testing.T) {
 		t.Errorf("output %q", out)
 	}
 }
+
+// TestRemount changes a file system that is there.
+func TestRemount(t *testing.T) {
+	b := shell(t, "grep -E ' /tmp | /data ' /proc/self/mounts | cut -d' ' -f2,4")
+	b.mount(
+		specs.Mount{Destination: "/tmp", Type: "tmpfs", Options: []string{"size=1m"}},
+		specs.Mount{Destination: "/tmp", Type: "tmpfs", Options: []string{"remount", "noexec", "size=64k"}},
+		bind(b.hostDir("data"), "/data"),
+		specs.Mount{Destination: "/data", Type: "bind", Options: []string{"remount", "ro", "nodev"}},
+	)
+	out, res := b.run()
+	if !strings.Contains(out, "/tmp rw,noexec,relatime,size=64k") || !strings.Contains(out, "/data ro,nodev") || res.ExitCode != 0 {
+		t.Errorf("exit code %d, mounts:\n%s", res.ExitCode, out)
+	}
+}

@@ -37,9 +37,10 @@ type Options struct {
 	ExitFilter      []byte
 	ExitFilterFlags uint64
 
-	// MountUsers are the numbers of descriptors of user namespaces, by the
-	// index of the mount that gets its mappings (see [IDMappings]).
-	MountUsers map[int]int
+	// MountFiles are the numbers of descriptors for id-mapped mounts (see
+	// [IDMapping]), by the index of the mount: a bind mount as it is to be
+	// attached, or the user namespace with the mappings of another one.
+	MountFiles map[int]int
 
 	// Hooks makes the program wait, before it enters its root, until the
 	// runtime has run the hooks that belong there.

@@ -131,9 +131,17 @@ func TestPrint(t *testing.T) {
 		)},
 		{"mount-bind-idmapped", func(s *specs.Spec, o *Options) {
 			ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 1000, Size: 1}}
-			s.Mounts = []specs.Mount{{Destination: "/data", Source: "/srv", Options: []string{"rbind", "ridmap"}, UIDMappings: ids, GIDMappings: ids}}
-			o.MountUsers = map[int]int{0: 6}
+			s.Mounts = []specs.Mount{
+				{Destination: "/data", Source: "/srv", Options: []string{"rbind", "ridmap", "ro"}, UIDMappings: ids, GIDMappings: ids},
+				{Destination: "/tmp", Type: "tmpfs", UIDMappings: ids, GIDMappings: ids},
+			}
+			o.MountFiles = map[int]int{0: 6, 1: 7}
 		}},
+		{"mount-remount-filesystem", mounts(
+			specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Options: []string{"remount", "nosuid", "size=1m"}},
+			specs.Mount{Destination: "/data", Options: []string{"remount", "bind", "ro", "sync"}},
+			specs.Mount{Destination: "/tmp", Type: "tmpfs", Options: []string{"mand"}},
+		)},
 		{"mount-remount", mounts(
 			specs.Mount{Destination: "/data", Options: []string{"remount", "ro", "nosuid"}},
 		)},
@@ -331,12 +339,15 @@ func TestErrors(t *testing.T) {
 		{"mount without type", mounts(specs.Mount{Destination: "/x"}), "type: empty"},
 		{"bind of nothing", mounts(specs.Mount{Destination: "/x", Source: "/missing", Options: []string{"bind"}}), "mounts[0] (/x): source: no such file"},
 		{"tmpcopyup", mounts(specs.Mount{Destination: "/x", Type: "proc", Options: []string{"tmpcopyup"}}), `option "tmpcopyup" is for tmpfs only`},
-		{"mand", mounts(specs.Mount{Destination: "/x", Type: "tmpfs", Options: []string{"mand"}}), `option "mand" is not supported`},
-		{"id-mapped tmpfs", mounts(specs.Mount{Destination: "/x", Type: "tmpfs", UIDMappings: []specs.LinuxIDMapping{{Size: 1}}}), "uidMappings: only bind mounts"},
+		{"option of a file system for a bind mount", mounts(specs.Mount{Destination: "/x", Source: "/srv", Options: []string{"rbind", "size=1m"}}), `option "size=1m": bind mounts cannot have any filesystem-specific options applied`},
+		{"option of a file system for a remounted bind mount", mounts(specs.Mount{Destination: "/x", Options: []string{"remount", "bind", "rsync"}}), `option "rsync": bind mounts cannot`},
+		{"id-mapped remount", mounts(specs.Mount{Destination: "/x", Options: []string{"remount"}, UIDMappings: []specs.LinuxIDMapping{{Size: 1}}}), "uidMappings: a mount that is there"},
 		{"id-mapped in a user namespace", func(s *specs.Spec, _ *Options) {
 			userNamespace(s)
-			s.Mounts = []specs.Mount{{Destination: "/x", Source: "/srv", Options: []string{"bind", "idmap"}}}
-		}, "uidMappings: id-mapped mounts of a container with a user namespace"},
+			s.Linux.UIDMappings = []specs.LinuxIDMapping{{HostID: 1000, Size: 1}}
+			s.Linux.GIDMappings = s.Linux.UIDMappings
+			s.Mounts = []specs.Mount{{Destination: "/x", Type: "tmpfs", Options: []string{"idmap"}}}
+		}, "uidMappings: in a container with a user namespace, only bind mounts"},
 		{"id-mapped without mappings", mounts(specs.Mount{Destination: "/x", Source: "/srv", Options: []string{"bind", "idmap"}}), "uidMappings: an id-mapped mount needs mappings"},
 		{"no user namespace, no privilege", func(_ *specs.Spec, o *Options) { o.Host.Permitted = 0 }, "linux.namespaces: rootless container requires user namespaces"},
 		{"no mappings", func(s *specs.Spec, _ *Options) { userNamespace(s); s.Linux.GIDMappings = nil }, "linux.uidMappings and linux.gidMappings: a new user namespace needs both"},

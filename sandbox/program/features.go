@@ -2,13 +2,11 @@ package program
 
 import (
 	"slices"
-
-	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // superblockOptions go to the file system, and the kernel itself understands
 // them for every type (fs/fs_context.c, vfs_parse_sb_flag).
-var superblockOptions = []string{"async", "dirsync", "lazytime", "nolazytime", "sync"}
+var superblockOptions = []string{"async", "dirsync", "lazytime", "mand", "nolazytime", "sync"}
 
 // singleOptions are the options of the runtime spec that are in no table.
 var singleOptions = []string{"bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"}
@@ -23,10 +21,6 @@ func MountOptions() []string {
 	for name := range propagationOptions {
 		names = append(names, name)
 	}
-	names = slices.DeleteFunc(names, func(name string) bool {
-		_, err := parseMountOptions(&specs.Mount{Options: []string{name}})
-		return err != nil
-	})
 	slices.Sort(names)
 	return names
 }

@@ -1,7 +1,6 @@
 package program
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -64,16 +63,12 @@ type propagation struct {
 // messages, the others are defaults.
 var ignoredOptions = []string{"defaults", "silent", "loud", "nomand", "noiversion"}
 
-// unsupportedOptions are refused rather than ignored.
-var unsupportedOptions = []string{"mand"}
-
 // mountOptions is the meaning of the options of one mount.
 type mountOptions struct {
 	bind, recursiveBind bool
 	remount             bool
 	idmap               bool // show files with other owners
-	recursiveIDMap      bool
-	users               int  // descriptor of the user namespace with the mappings
+	file                int  // descriptor of what it takes (see Options.MountFiles)
 	copyUp              bool // fill a tmpfs with what it hides
 	one, tree           attr // changes of the mount, and of it and all below it
 	propagation         []propagation
@@ -81,24 +76,36 @@ type mountOptions struct {
 	data []string
 }
 
-// IDMappings are the mappings of an id-mapped mount (config.md, "Mounts"): its
-// own, or those of the container's user namespace. ok is false for any other mount.
-func IDMappings(m *specs.Mount, linux *specs.Linux) (uids, gids []specs.LinuxIDMapping, ok bool) {
+// IDMapping says whose ids the owners of files on an id-mapped mount become.
+type IDMapping struct {
+	UIDs, GIDs []specs.LinuxIDMapping
+	// Join is the path of a user namespace that has the mappings, instead.
+	Join string
+	// Recursive maps the mounts below as well.
+	Recursive bool
+}
+
+// FindIDMapping reads the mapping of an id-mapped mount (config.md, "Mounts"):
+// its own, or that of the container's user namespace. ok is false for any other mount.
+func FindIDMapping(m *specs.Mount, spec *specs.Spec) (mapping IDMapping, ok bool) {
+	mapping = IDMapping{UIDs: m.UIDMappings, GIDs: m.GIDMappings, Recursive: slices.Contains(m.Options, "ridmap")}
 	switch {
 	case len(m.UIDMappings)+len(m.GIDMappings) > 0:
-		return m.UIDMappings, m.GIDMappings, true
-	case slices.Contains(m.Options, "idmap") || slices.Contains(m.Options, "ridmap"):
-		return linux.UIDMappings, linux.GIDMappings, true
+		return mapping, true
+	case !mapping.Recursive && !slices.Contains(m.Options, "idmap") || spec.Linux == nil:
+		return mapping, false
 	}
-	return nil, nil, false
+	mapping.UIDs, mapping.GIDs = spec.Linux.UIDMappings, spec.Linux.GIDMappings
+	for _, ns := range spec.Linux.Namespaces {
+		if ns.Type == specs.UserNamespace {
+			mapping.Join = ns.Path
+		}
+	}
+	return mapping, true
 }
 
 // parseMountOptions sorts the options of a mount.
-//
-// # Errors
-//
-// An option that winbox does not support.
-func parseMountOptions(m *specs.Mount) (mountOptions, error) {
+func parseMountOptions(m *specs.Mount) mountOptions {
 	var o mountOptions
 	o.bind = m.Type == "bind"
 	for _, name := range m.Options {
@@ -108,16 +115,11 @@ func parseMountOptions(m *specs.Mount) (mountOptions, error) {
 		prop, isPropagation := propagationOptions[name]
 		switch {
 		case slices.Contains(ignoredOptions, name):
-		case slices.Contains(unsupportedOptions, name):
-			return o, fmt.Errorf("option %q is not supported by this version of winbox", name)
 		case name == "bind":
 			o.bind = true
 		case name == "rbind":
 			o.bind, o.recursiveBind = true, true
-		case name == "idmap":
-			o.idmap = true
-		case name == "ridmap":
-			o.idmap, o.recursiveIDMap = true, true
+		case name == "idmap", name == "ridmap": // see FindIDMapping
 		case name == "tmpcopyup":
 			o.copyUp = true
 		case name == "remount":
@@ -132,5 +134,5 @@ func parseMountOptions(m *specs.Mount) (mountOptions, error) {
 			o.data = append(o.data, name)
 		}
 	}
-	return o, nil
+	return o
 }

@@ -14,9 +14,12 @@ import (
 const (
 	mountAttrSize = 32 // sizeof(struct mount_attr)
 
-	fsconfigSetFlag   = 0
-	fsconfigSetString = 1
-	fsconfigCreate    = 6
+	fsconfigSetFlag     = 0
+	fsconfigSetString   = 1
+	fsconfigCreate      = 6
+	fsconfigReconfigure = 7
+	fspickCloexec       = 1
+	fspickEmptyPath     = 8
 )
 
 // procExceptions may be mounted on although they lie in /proc: files that
@@ -49,26 +52,32 @@ func (c *compiler) mount(index int, m *specs.Mount) error {
 	if strings.HasPrefix(dest, "/proc/") && !slices.Contains(procExceptions, dest) {
 		return fmt.Errorf("destination: it is inside /proc, where nothing may be mounted")
 	}
-	o, err := parseMountOptions(m)
-	if err != nil {
-		return err
-	}
+	o := parseMountOptions(m)
 	if !o.remount {
 		// What is mounted over is not what is to be protected any more.
 		c.kernel = slices.DeleteFunc(c.kernel, func(k kernelMount) bool { return k.dest == dest || below(k.dest, dest) })
 	}
-	if uids, gids, ok := IDMappings(m, c.spec.Linux); ok {
+	if idMapping, ok := FindIDMapping(m, c.spec); ok {
 		switch {
-		case !o.bind:
-			return fmt.Errorf("uidMappings: only bind mounts can be id-mapped")
-		case c.ns.Has(unix.CLONE_NEWUSER):
-			// mount_setattr wants privilege over the file system, which the program has not got in there.
-			return fmt.Errorf("uidMappings: id-mapped mounts of a container with a user namespace are not supported by this version of winbox")
-		case len(uids) == 0 || len(gids) == 0:
+		case o.remount:
+			return fmt.Errorf("uidMappings: a mount that is there cannot be id-mapped any more")
+		case !o.bind && c.ns.Has(unix.CLONE_NEWUSER):
+			// The file system belongs to the container's user namespace, whose root
+			// has no say over another one.
+			return fmt.Errorf("uidMappings: in a container with a user namespace, only bind mounts can be id-mapped")
+		case idMapping.Join == "" && (len(idMapping.UIDs) == 0 || len(idMapping.GIDs) == 0):
 			return fmt.Errorf("uidMappings: an id-mapped mount needs mappings of both users and groups, its own or the container's")
 		}
 		o.idmap = true
-		o.users = c.opt.MountUsers[index]
+		o.file = c.opt.MountFiles[index]
+	}
+	if o.bind {
+		if err := c.bindOptions(index, &o); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(o.data, "mand") {
+		c.warn("mounts[%d] (%s): option mand has no effect: Linux has no mandatory locks any more", index, dest)
 	}
 	switch {
 	case o.remount:
@@ -95,11 +104,33 @@ func (c *compiler) mount(index int, m *specs.Mount) error {
 	return nil
 }
 
-// remount changes the attributes of what is mounted on dest.
+// bindOptions takes out the options that a bind mount cannot have, because
+// they are its file system's: those that every file system has are often given
+// all the same, and left out with a warning; any other is refused, as with runc.
+func (c *compiler) bindOptions(index int, o *mountOptions) error {
+	for _, name := range o.data {
+		if !slices.Contains(superblockOptions, name) {
+			return fmt.Errorf("option %q: bind mounts cannot have any filesystem-specific options applied", name)
+		}
+		c.warn("mounts[%d] (%s): option %s left out: it is for file systems, not for bind mounts", index, c.spec.Mounts[index].Destination, name)
+	}
+	o.data = nil
+	return nil
+}
+
+// remount changes the attributes of what is mounted on dest, and, with options
+// of the file system, that (fspick(2)).
 func (c *compiler) remount(dest string, o mountOptions) {
 	fd := c.register("mnt")
 	c.openInRoot(dest, "find "+dest+" to remount it", unix.O_PATH).into(fd)
 	c.attributes(fd, dest, o)
+	if len(o.data) > 0 {
+		fs := c.register("fs")
+		what := "remount " + dest
+		c.call("fspick", what, fd, "", named(fspickEmptyPath|fspickCloexec, "FSPICK_EMPTY_PATH|FSPICK_CLOEXEC")).into(fs)
+		c.configure(fs, o.data, what)
+		c.call("fsconfig", what, fs, named(fsconfigReconfigure, "FSCONFIG_CMD_RECONFIGURE"), 0, 0, 0)
+	}
 	c.propagate(fd, dest, o)
 	c.closeFrom(fd)
 }
@@ -117,11 +148,13 @@ func (c *compiler) bind(m *specs.Mount, dest string, o mountOptions) error {
 		return fmt.Errorf("source: %w", err)
 	}
 	what := fmt.Sprintf("mount %s on %s", source, dest)
-	tree := c.cloneTree(cwdFD(), source, o.recursiveBind, what)
-	c.attributes(tree, dest, o)
+	var tree Register
 	if o.idmap {
-		c.idMap(tree, dest, o)
+		tree = c.mappedTree(dest, o)
+	} else {
+		tree = c.cloneTree(cwdFD(), source, o.recursiveBind, what)
 	}
+	c.attributes(tree, dest, o)
 	var target Register
 	if isDir {
 		target = c.makeDir(dest, "mount "+source+" on it")
@@ -131,8 +164,24 @@ func (c *compiler) bind(m *specs.Mount, dest string, o mountOptions) error {
 	c.notInProc(target, dest)
 	c.attach(tree, target, what)
 	c.propagate(tree, dest, o)
-	c.closeFrom(tree)
+	if o.idmap {
+		c.closeFrom(target)
+	} else {
+		c.closeFrom(tree)
+	}
 	return nil
+}
+
+// mappedTree is a clone that the runtime has made, since mapping the owners of
+// files needs privilege over the file system. It has been cloned from the host's
+// mounts, and must not spread there what is mounted in it.
+func (c *compiler) mappedTree(dest string, o mountOptions) Register {
+	tree := c.register("tree")
+	c.special(OpLoad, "load", "take the mount for "+dest+", with the owners of files mapped", c.record(fmt.Sprintf("{%d}", o.file), uint32(o.file)), named(0xffffffff, "~0")).into(tree)
+	if c.ns.Has(unix.CLONE_NEWNS) {
+		c.setAttr(fdOperand(tree), true, attr{}, c.rootPropagation().kind, "keep mounts from spreading to the host")
+	}
+	return tree
 }
 
 // cloneTree makes a detached copy of a mount, or of part of one.
@@ -198,14 +247,9 @@ func (c *compiler) attributes(fd Register, dest string, o mountOptions) {
 
 // idMap makes a detached mount show other owners (mount_setattr(2), "ID-mapped
 // mounts").
-func (c *compiler) idMap(tree Register, dest string, o mountOptions) {
-	flags, text := uint64(unix.AT_EMPTY_PATH), "AT_EMPTY_PATH"
-	if o.recursiveIDMap {
-		flags |= unix.AT_RECURSIVE
-		text += "|AT_RECURSIVE"
-	}
-	rec := c.record(fmt.Sprintf("{set=MOUNT_ATTR_IDMAP, userns_fd=%d}", o.users), uint64(unix.MOUNT_ATTR_IDMAP), uint64(0), uint64(0), uint64(o.users))
-	c.call("mount_setattr", "map the owners of files on "+dest, tree, "", named(flags, text), rec, mountAttrSize)
+func (c *compiler) idMap(mnt Register, dest string, o mountOptions) {
+	rec := c.record(fmt.Sprintf("{set=MOUNT_ATTR_IDMAP, userns_fd=%d}", o.file), uint64(unix.MOUNT_ATTR_IDMAP), uint64(0), uint64(0), uint64(o.file))
+	c.call("mount_setattr", "map the owners of files on "+dest, mnt, "", named(unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"), rec, mountAttrSize)
 }
 
 func (c *compiler) propagate(fd Register, dest string, o mountOptions) {
@@ -251,6 +295,9 @@ func (c *compiler) filesystem(m *specs.Mount, dest string, o mountOptions) {
 		c.sendFiles(ReportCopyUp, "have the content of "+dest+" copied into the tmpfs", target, mnt)
 		c.await("wait until it is copied")
 	}
+	if o.idmap {
+		c.idMap(mnt, dest, o)
+	}
 	if a != o.one {
 		c.setAttr(fdOperand(mnt), false, attr{set: unix.MOUNT_ATTR_RDONLY}, 0, "make "+dest+" read-only")
 	}
@@ -291,20 +338,26 @@ func (c *compiler) notInProc(target Register, dest string) {
 	c.special(OpFail, "fail", "mount on "+dest+": it leads into /proc, where nothing may be mounted", named(uint64(unix.EPERM), "EPERM"), kind, procMagic)
 }
 
+// configure gives options to a file system in the making (fsconfig(2)).
+func (c *compiler) configure(fs Register, options []string, note string) {
+	for _, option := range options {
+		why := note
+		if !strings.HasPrefix(option, "source=") {
+			why += ": option " + option
+		}
+		if key, value, ok := strings.Cut(option, "="); ok {
+			c.call("fsconfig", why, fs, named(fsconfigSetString, "FSCONFIG_SET_STRING"), key, value, 0)
+		} else {
+			c.call("fsconfig", why, fs, named(fsconfigSetFlag, "FSCONFIG_SET_FLAG"), option, 0, 0)
+		}
+	}
+}
+
 // newFilesystem makes a detached mount of a new superblock; fs is what it is made of.
 func (c *compiler) newFilesystem(kind, source string, data []string, a attr, note string) (fs, mnt Register) {
 	fs = c.register("fs")
 	c.call("fsopen", note, kind, named(unix.FSOPEN_CLOEXEC, "FSOPEN_CLOEXEC")).into(fs)
-	setFlag, setString := named(fsconfigSetFlag, "FSCONFIG_SET_FLAG"), named(fsconfigSetString, "FSCONFIG_SET_STRING")
-	c.call("fsconfig", note, fs, setString, "source", source, 0)
-	for _, option := range c.mountLabel(kind, data) {
-		why := note + ": option " + option
-		if key, value, ok := strings.Cut(option, "="); ok {
-			c.call("fsconfig", why, fs, setString, key, value, 0)
-		} else {
-			c.call("fsconfig", why, fs, setFlag, option, 0, 0)
-		}
-	}
+	c.configure(fs, append([]string{"source=" + source}, c.mountLabel(kind, data)...), note)
 	c.call("fsconfig", note, fs, named(fsconfigCreate, "FSCONFIG_CMD_CREATE"), 0, 0, 0)
 	mnt = c.register("mnt")
 	c.call("fsmount", note, fs, named(unix.FSMOUNT_CLOEXEC, "FSMOUNT_CLOEXEC"), named(a.set, mountAttrText(a.set))).into(mnt)

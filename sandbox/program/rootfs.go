@@ -53,17 +53,12 @@ func MountsOnHost(spec *specs.Spec, ns Namespaces) bool {
 
 // separateMounts keeps the mounts of the container's mount namespace from spreading to the host.
 func (c *compiler) separateMounts() error {
-	prop := propagation{unix.MS_SLAVE, true}
 	if name := c.spec.Linux.RootfsPropagation; name != "" {
-		var ok bool
-		if prop, ok = propagationOptions[name]; !ok {
+		if _, ok := propagationOptions[name]; !ok {
 			return fmt.Errorf("linux.rootfsPropagation: %q is not a propagation type", name)
 		}
 	}
-	if prop.kind == unix.MS_UNBINDABLE {
-		// The root file system has to be bound first; it gets its propagation in enterRoot.
-		prop = propagation{unix.MS_SLAVE, true}
-	}
+	prop := c.rootPropagation()
 	top := c.openTop()
 	c.setAttr(fdOperand(top), prop.recursive, attr{}, prop.kind, "keep mounts from spreading to the host")
 	c.closeFrom(top)
@@ -76,6 +71,17 @@ func (c *compiler) separateMounts() error {
 		c.closeFrom(parent)
 	}
 	return nil
+}
+
+// rootPropagation is how the mounts of the new namespace and those of the host
+// depend on each other during the set-up.
+func (c *compiler) rootPropagation() propagation {
+	prop, ok := propagationOptions[c.spec.Linux.RootfsPropagation]
+	if !ok || prop.kind == unix.MS_UNBINDABLE {
+		// The root file system has to be bound first; it gets its propagation in enterRoot.
+		return propagation{unix.MS_SLAVE, true}
+	}
+	return prop
 }
 
 // openTop opens the root of the host.

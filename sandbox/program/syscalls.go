@@ -20,6 +20,7 @@ var numbers = map[string]uint32{
 	"fsetxattr":         unix.SYS_FSETXATTR,
 	"fsmount":           unix.SYS_FSMOUNT,
 	"fsopen":            unix.SYS_FSOPEN,
+	"fspick":            unix.SYS_FSPICK,
 	"fstatfs":           unix.SYS_FSTATFS,
 	"fstat":             unix.SYS_FSTAT,
 	"getcwd":            unix.SYS_GETCWD,
