@@ -42,6 +42,8 @@ type job struct {
 	Create, Start    bool
 	Preserve         int
 	Delete           bool
+	// ReadonlyRoot puts the root file system on a mount of its own that is read-only.
+	ReadonlyRoot bool
 	// Wait makes the child wait, before it deletes the container, until its program has ended.
 	Wait bool
 	// Veth is a network interface that the child makes first, and its address.
@@ -72,6 +74,16 @@ func childMain(text string) (code int) {
 				code = 1
 			}
 		}()
+	}
+	if j.ReadonlyRoot {
+		root := j.Bundle + "/rootfs"
+		if err := errors.Join(
+			unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""), unix.Mount(root, root, "", unix.MS_BIND, ""),
+			unix.Mount("", root, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""),
+		); err != nil {
+			fmt.Println(err)
+			return 1
+		}
 	}
 	if j.Veth[0] != "" {
 		if err := errors.Join(addVeth(j.Veth[0], "peer"), addAddress(j.Veth[0], j.Veth[1], unix.RT_SCOPE_UNIVERSE, 0)); err != nil {

@@ -598,3 +598,33 @@ func TestRemount(t *testing.T) {
 		t.Errorf("exit code %d, mounts:\n%s", res.ExitCode, out)
 	}
 }
+
+// TestReadonlyImage: on a read-only file system without a /dev of its own, a
+// container takes what the image has there, and fails where it has nothing.
+func TestReadonlyImage(t *testing.T) {
+	for _, complete := range []bool{true, false} {
+		b := shell(t, "cat /dev/null; (echo x >/new) 2>/dev/full || echo refused")
+		b.spec.Mounts = b.spec.Mounts[:1]
+		for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
+			if name != "zero" || complete {
+				b.file("dev/"+name, "image's "+name+"\n", 0o644)
+			}
+		}
+		for _, name := range []string{"fd", "stdin", "stdout", "stderr", "ptmx"} {
+			b.symlink("null", "dev/"+name)
+		}
+		j := b.save()
+		j.Create, j.Start, j.Wait, j.Delete, j.ReadonlyRoot = true, true, true, true, true
+		cmd := j.command(t)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+		cmd.Stdout, cmd.Stderr = b.out, b.out
+		err := cmd.Run()
+		out := contents(t, b.out)
+		if complete && (err != nil || !strings.Contains(out, "image's null\n") || !strings.HasSuffix(out, "refused\n")) {
+			t.Errorf("%v, output:\n%s", err, out)
+		}
+		if !complete && (err == nil || !strings.Contains(out, "make /dev/zero: read-only file system")) {
+			t.Errorf("incomplete: %v, output:\n%s", err, out)
+		}
+	}
+}

@@ -12,9 +12,15 @@ import (
 
 // TestTimeOffsets reads the clocks of a time namespace.
 func TestTimeOffsets(t *testing.T) {
+	t.Run("own", func(t *testing.T) { testTimeOffsets(t, func(*bundle) {}) })
+	t.Run("in a user namespace", func(t *testing.T) { testTimeOffsets(t, (*bundle).mapUsers) })
+}
+
+func testTimeOffsets(t *testing.T, change func(*bundle)) {
 	b := shell(t, "cut -d. -f1 /proc/uptime; cat /proc/self/timens_offsets | tr -s ' '; exec sleep 1000")
 	b.namespace(specs.TimeNamespace, "")
 	b.spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 1000000}, "monotonic": {Secs: 86400, Nanosecs: 5}}
+	change(b)
 	c := b.begin()
 	b.awaitOutput("boottime")
 	// An executed process has the same clocks.

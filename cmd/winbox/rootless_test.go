@@ -513,6 +513,19 @@ func TestRootlessLimits(t *testing.T) {
 	u.nothingLeft()
 }
 
+// TestRootlessTime makes a time namespace, which belongs to the user namespace.
+func TestRootlessTime(t *testing.T) {
+	both(t, func(t *testing.T, subordinate bool) {
+		u := newUser(t, subordinate, "cat /proc/self/timens_offsets")
+		u.spec.Linux.Namespaces = append(u.spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
+		u.spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 1000000}}
+		u.save()
+		if out := u.succeed("run", u.id); !strings.Contains(out, "boottime      1000000         0\n") {
+			t.Errorf("offsets:\n%s", out)
+		}
+	})
+}
+
 // TestRootlessHooks runs hooks, who are the user.
 func TestRootlessHooks(t *testing.T) {
 	both(t, func(t *testing.T, subordinate bool) {

@@ -390,8 +390,7 @@ func (c *compiler) joinAndClone() {
 	for _, j := range join {
 		c.call("setns", j.note, j.fd, j.flag)
 	}
-	c.timeNamespace()
-	c.clone(c.ns.CloneFlags())
+	c.clone(c.ns.CloneFlags() &^ c.timeNamespace())
 	if c.ns.Nested() {
 		c.clone(unix.CLONE_NEWPID)
 		// The number that clone(2) has returned in there means nothing to the runtime; who sends this does.
@@ -400,17 +399,24 @@ func (c *compiler) joinAndClone() {
 }
 
 // timeNamespace makes a time namespace for the child to come and sets its
-// clocks (time_namespaces(7)).
-func (c *compiler) timeNamespace() {
+// clocks (time_namespaces(7)). A new user namespace is made with it, to which it
+// belongs then: without root's rights it could not be made otherwise.
+func (c *compiler) timeNamespace() (made int) {
 	if c.ns.New&unix.CLONE_NEWTIME == 0 {
-		return
+		return 0
 	}
-	c.call("unshare", "new time namespace for the child", named(unix.CLONE_NEWTIME, "CLONE_NEWTIME"))
+	if c.ns.New&unix.CLONE_NEWUSER != 0 {
+		made = unix.CLONE_NEWUSER
+		c.call("unshare", "new user namespace, and in it a new time namespace for the child", named(unix.CLONE_NEWUSER|unix.CLONE_NEWTIME, "CLONE_NEWUSER|CLONE_NEWTIME"))
+	} else {
+		c.call("unshare", "new time namespace for the child", named(unix.CLONE_NEWTIME, "CLONE_NEWTIME"))
+	}
 	for _, clock := range slices.Sorted(maps.Keys(c.spec.Linux.TimeOffsets)) {
 		offset := c.spec.Linux.TimeOffsets[clock]
 		line := fmt.Sprintf("%s %d %d\n", clock, offset.Secs, offset.Nanosecs)
 		c.writeProc("self/timens_offsets", line, fmt.Sprintf("set the %s clock %d s and %d ns off", clock, offset.Secs, offset.Nanosecs))
 	}
+	return made
 }
 
 // clone goes on in a child, in new namespaces of these flags.

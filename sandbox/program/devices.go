@@ -135,9 +135,9 @@ func (c *compiler) deviceNode(d *specs.LinuxDevice, dir Register) {
 	node := mode(deviceTypes[d.Type] | perm)
 	made := c.label()
 	c.call("mknodat", what, dir, name, node, dev).tolerate(unix.EEXIST).ok(made)
-	// What the image has under this name may be anything. Another container
-	// with the same root file system may be doing the same.
-	c.call("unlinkat", "remove the image's "+d.Path, dir, name, 0).tolerate(unix.ENOENT)
+	// What the image has under this name may be anything; only on a read-only
+	// file system it stays, as with runc. Another container with the same root file system may be doing the same.
+	c.call("unlinkat", "remove the image's "+d.Path, dir, name, 0).tolerate(unix.ENOENT, unix.EROFS)
 	c.call("mknodat", what, dir, name, node, dev).tolerate(unix.EEXIST)
 	c.place(made)
 	uid, gid := 0, 0
