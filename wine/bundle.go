@@ -168,7 +168,7 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	defer file.Close()
 	image, err := b.examine(r, file)
 	if err != nil {
-		return nil, fmt.Errorf("process.args[0]: %s: %w", p.Args[0], err)
+		return nil, fmt.Errorf("process.args[0]: %q: %w", p.Args[0], err)
 	}
 	p.Args = append([]string{preloader, loader, program}, p.Args[1:]...)
 	p.Env = r.inContainer(p.Env, b.wishes.boot)
@@ -211,7 +211,7 @@ func (b *Bundle) runtime(t *Template) (*Runtime, []specs.Mount, error) {
 		// The prefix is the template's: its links lead to where the host has Wine, and its registry is of that version.
 		if r.Version != host.Version || r.Loader64 != host.Loader64 || r.Server != host.Server || r.UnixDir != host.UnixDir ||
 			r.WindowsDir != host.WindowsDir || r.DataDir != host.DataDir {
-			return nil, nil, fmt.Errorf("root.path: its Wine is version %s in %s, the host's is %s in %s: this version of winbox needs the same of both; take Wine out of the image to run with the host's",
+			return nil, nil, fmt.Errorf("root.path: its Wine is version %q in %s, the host's is %q in %s: this version of winbox needs the same of both; take Wine out of the image to run with the host's",
 				r.Version, r.WindowsDir, host.Version, host.WindowsDir)
 		}
 		return r, nil, nil
@@ -300,7 +300,7 @@ func (b *Bundle) program(p *specs.Process) (name string, file *os.File, err erro
 func onRoot(name string) (string, error) {
 	for part := range strings.SplitSeq(strings.Trim(name, "/"), "/") {
 		if err := checkName(part); err != nil || strings.Contains(part, `\`) {
-			return "", fmt.Errorf("process.args[0]: %s: a Windows program cannot have this path", name)
+			return "", fmt.Errorf("process.args[0]: %q: a Windows program cannot have this path", name)
 		}
 	}
 	return `Z:` + strings.ReplaceAll(name, "/", `\`), nil
@@ -506,7 +506,7 @@ func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (windows 
 	}
 	defer file.Close()
 	if _, err := b.examine(r, file); err != nil {
-		return nil, false, fmt.Errorf("%s: %w", p.Args[0], err)
+		return nil, false, fmt.Errorf("%q: %w", p.Args[0], err)
 	}
 	boot := BootMinimal
 	if slices.ContainsFunc(main.Env, func(setting string) bool {

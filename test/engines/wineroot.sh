@@ -59,7 +59,7 @@ add() { # names
 }
 imports() { "$objdump" -p "$@" | sed -n 's/^\tDLL Name: //p' | sort -fu; }
 todo=()
-add ntdll.dll kernel32.dll kernelbase.dll advapi32.dll user32.dll win32u.dll ucrtbase.dll msvcrt.dll msvcp140.dll vcruntime140.dll \
+add apisetschema.dll ntdll.dll kernel32.dll kernelbase.dll advapi32.dll user32.dll win32u.dll ucrtbase.dll msvcrt.dll msvcp140.dll vcruntime140.dll \
 	shell32.dll shlwapi.dll ole32.dll oleaut32.dll rpcrt4.dll imm32.dll uxtheme.dll ws2_32.dll mswsock.dll iphlpapi.dll bcrypt.dll \
 	crypt32.dll rsaenh.dll version.dll winmm.dll psapi.dll userenv.dll setupapi.dll netapi32.dll dbghelp.dll comctl32.dll \
 	wineboot.exe services.exe plugplay.exe svchost.exe winedevice.exe rpcss.exe explorer.exe \
@@ -77,14 +77,18 @@ done | xargs -0 -P 2 -I{} "$strip" --strip-unneeded -o "$dir$windows/{}" "$windo
 chmod 644 "$dir$windows"/*
 
 # The libraries of all that, the dynamic linker, and the locale without which Wine takes file names for ASCII.
-# FreeType, which Wine opens at run time, is there so that it does not say how much it would like to have it.
-ldd /usr/lib/wine/wine64 "${modules[@]}" $multiarch/libfreetype.so.6 | grep -oE '/[^ ]+\.so[^ ]*' | grep -v ':$' | sort -u | while read -r library; do
+# Wine opens FreeType and fontconfig at run time. Without the first it says so in every program; without the second no
+# window can be made, and the desktop that a console on a terminal wants is started again and again.
+fonts=($multiarch/libfreetype.so.6 $multiarch/libfontconfig.so.1)
+ldd /usr/lib/wine/wine64 "${modules[@]}" "${fonts[@]}" | grep -oE '/[^ ]+\.so[^ ]*' | grep -v ':$' | sort -u | while read -r library; do
 	case $library in "$unix"/*) continue ;; esac
 	real=$(realpath "$library")
 	cp -a "$real" "$dir$multiarch/"
 	[ "$(basename "$library")" = "$(basename "$real")" ] || ln -sf "$(basename "$real")" "$dir$multiarch/$(basename "$library")"
 done
-cp -L $multiarch/libfreetype.so.6 "$dir$multiarch/"
+cp -L "${fonts[@]}" "$dir$multiarch/"
+mkdir "$dir/etc/fonts"
+printf '%s\n' '<?xml version="1.0"?>' '<!DOCTYPE fontconfig SYSTEM "fonts.dtd">' '<fontconfig><cachedir>/tmp/fontconfig</cachedir></fontconfig>' >"$dir/etc/fonts/fonts.conf"
 # The unwinder is opened at run time too (pthread_exit(3)).
 cp -L $multiarch/libgcc_s.so.1 "$dir$multiarch/"
 ln -sf $multiarch/ld-linux-x86-64.so.2 "$dir/usr/lib64/ld-linux-x86-64.so.2"
