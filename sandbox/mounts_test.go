@@ -628,3 +628,22 @@ func TestReadonlyImage(t *testing.T) {
 		}
 	}
 }
+
+// TestTmpfsMode mounts tmpfs on directories that are there, whose mode it takes over, and on new ones.
+func TestTmpfsMode(t *testing.T) {
+	b := shell(t, "stat -c '%a' /data /new /new/below /given")
+	if err := os.Chmod(b.path("data"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	b.mount(
+		specs.Mount{Destination: "/data", Type: "tmpfs"},
+		specs.Mount{Destination: "/new", Type: "tmpfs"},
+		specs.Mount{Destination: "/new/below", Type: "tmpfs", Options: []string{"ro"}},
+		specs.Mount{Destination: "/given", Type: "tmpfs", Options: []string{"mode=710"}},
+	)
+	b.expect("750\n1777\n1777\n710\n")
+	// The directory itself is not for everybody to write to.
+	if info, err := os.Stat(b.path("new")); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("/new: %v, %v", info.Mode(), err)
+	}
+}

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"encoding/binary"
 	"fmt"
 	"path"
 	"slices"
@@ -266,14 +267,19 @@ func (c *compiler) filesystem(m *specs.Mount, dest string, o mountOptions) {
 	if m.Type == "proc" || m.Type == "sysfs" {
 		by = noLinks // masked and read-only paths are below them
 	}
-	target := c.makeDirBy(by, dest, "mount "+m.Type+" on it")
+	keepMode := m.Type == "tmpfs" && !slices.ContainsFunc(o.data, func(s string) bool { return strings.HasPrefix(s, "mode=") })
+	var stat Operand
+	var found func(Register)
+	if keepMode {
+		// On a directory that is new, engines expect the mode that a tmpfs has by itself (tmpfs(5)).
+		room := make([]byte, statSize)
+		binary.LittleEndian.PutUint32(room[statModeOffset:], 0o1777)
+		stat = c.bytes(room, "&stat")
+		found = func(dir Register) { c.call("fstat", "read the mode of "+dest, dir, stat) }
+	}
+	target := c.makeDirUnless(by, dest, "mount "+m.Type+" on it", found)
 	if m.Type != "proc" {
 		c.notInProc(target, dest)
-	}
-	keepMode := m.Type == "tmpfs" && !slices.ContainsFunc(o.data, func(s string) bool { return strings.HasPrefix(s, "mode=") })
-	var perm Register
-	if keepMode {
-		perm = c.modeOf(target, dest)
 	}
 	source := m.Source
 	if source == "" {
@@ -289,6 +295,8 @@ func (c *compiler) filesystem(m *specs.Mount, dest string, o mountOptions) {
 		c.labelTop(mnt, dest)
 	}
 	if keepMode {
+		perm := c.register("mode")
+		c.special(OpLoad, "load", "take st_mode", stat.at(statModeOffset), mode(0o7777)).into(perm)
 		c.call("fchmodat", "give the tmpfs the mode of "+dest, mnt, ".", perm)
 	}
 	if o.copyUp {
@@ -364,15 +372,8 @@ func (c *compiler) newFilesystem(kind, source string, data []string, a attr, not
 	return fs, mnt
 }
 
-// modeOf loads the permission bits of an open file: fstat(2), st_mode.
-func (c *compiler) modeOf(fd Register, name string) Register {
-	const statSize, modeOffset = 144, 24 // struct stat of x86-64 (asm/stat.h)
-	buf := c.bytes(make([]byte, statSize), "&stat")
-	c.call("fstat", "read the mode of "+name, fd, buf)
-	perm := c.register("mode")
-	c.special(OpLoad, "load", "take st_mode", buf.at(modeOffset), mode(0o7777)).into(perm)
-	return perm
-}
+// struct stat of x86-64 (asm/stat.h).
+const statSize, statModeOffset = 144, 24
 
 // cgroupMount shows the container its own control groups: on v2 the one
 // hierarchy, on v1 a tmpfs with a directory for each (config-linux.md,

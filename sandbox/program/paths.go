@@ -64,6 +64,12 @@ func relative(p string) string {
 func (c *compiler) makeDir(p, note string) Register { return c.makeDirBy(inRoot, p, note) }
 
 func (c *compiler) makeDirBy(by lookup, p, note string) Register {
+	return c.makeDirUnless(by, p, note, nil)
+}
+
+// makeDirUnless is makeDirBy; found, if not nil, adds what is to be done only
+// when the directory was there before.
+func (c *compiler) makeDirUnless(by lookup, p, note string, found func(dir Register)) Register {
 	const flags = unix.O_PATH | unix.O_DIRECTORY
 	dir := c.register("dir")
 	done := c.label()
@@ -85,8 +91,16 @@ func (c *compiler) makeDirBy(by lookup, p, note string) Register {
 	}
 	c.makeLevel(parent, rel)
 	c.closeLevel(parent)
-	c.openBy(by, rel, "open /"+rel, flags).into(dir)
+	open := c.openBy(by, rel, "open /"+rel, flags).into(dir)
+	if found == nil {
+		c.place(done)
+		return dir
+	}
+	made := c.label()
+	open.ok(made)
 	c.place(done)
+	found(dir)
+	c.place(made)
 	return dir
 }
 
