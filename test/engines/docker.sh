@@ -10,8 +10,16 @@ export DOCKER_HOST=unix://$work/docker.sock DOCKER_BUILDKIT=0
 echo '{}' >$work/daemon.json
 # Docker's own network needs a bridge, which the sandbox's network namespace has room for. Its runtime is a path:
 # --add-runtime takes no arguments for it here.
+# Its BuildKit takes whatever is called runc.
+mkdir $work/path
+cat >$work/path/runc <<-END
+	#!/bin/sh
+	echo "\$*" >>$work/buildkit.calls
+	exec $RUNTIME "\$@"
+END
+chmod 755 $work/path/runc
 start_dockerd() {
-	dockerd --config-file $work/daemon.json --host $DOCKER_HOST --pidfile $work/docker.pid \
+	PATH=$work/path:$PATH dockerd --config-file $work/daemon.json --host $DOCKER_HOST --pidfile $work/docker.pid \
 		--data-root $work/docker --exec-root $work/docker.exec --storage-driver overlay2 \
 		--add-runtime box="$RUNTIME" --default-runtime box --init-path /usr/bin/tini-static \
 		--exec-opt native.cgroupdriver=cgroupfs --default-ulimit nofile=20000:20000 \
@@ -26,8 +34,9 @@ busybox_root $work/root
 tar -C $work/root -c . | docker import --change 'ENV PATH=/bin' --change 'CMD ["/bin/sh"]' - box >/dev/null || die "docker import failed"
 run=(docker run --rm)
 "${run[@]}" box true || die "docker run failed: $(tail -n 3 $work/docker.log)"
-# Made once: the control groups' parent, and a place for the host's network.
+# Made once: the control groups' parents, and a place for the host's network.
 "${run[@]}" --network host box true || die "docker run failed: $(tail -n 3 $work/docker.log)"
+printf 'FROM box\nRUN true\n' | DOCKER_BUILDKIT=1 docker build - >/dev/null 2>&1 || die "docker build failed: $(tail -n 3 $work/docker.log)"
 remember
 
 # inspect NAME FIELD: what docker tells of a container; is NAME FIELD WANT: whether it is that.
@@ -65,6 +74,7 @@ expect_match 'seccomp: own profile' 1 'Cross-device link|Invalid cross-device li
 expect 'no new privileges' 0 'NoNewPrivs: 1' "${run[@]}" --security-opt no-new-privileges box sh -c 'echo $(grep NoNewPrivs /proc/self/status)'
 expect 'new privileges' 0 'NoNewPrivs: 0' "${run[@]}" box sh -c 'echo $(grep NoNewPrivs /proc/self/status)'
 expect 'read-only' 0 $'refused\nallowed' "${run[@]}" --read-only --tmpfs /scratch box sh -c 'touch /x 2>/dev/null || echo refused; touch /scratch/x && echo allowed'
+expect 'tmpfs: mode' 0 'drwxr-xr-x drwxrwxrwt' "${run[@]}" --tmpfs /scratch --tmpfs /home/user box sh -c 'echo $(ls -ld /scratch /home/user | cut -c 1-10)'
 expect 'tmpfs' 0 'tmpfs 512 noexec' "${run[@]}" --tmpfs /scratch:size=512k,mode=1770,noexec box \
 	sh -c 'echo $(df /scratch | awk "NR == 2 { print \$1, \$2 }") $(grep -o " /scratch .*noexec" /proc/mounts | grep -o noexec)'
 mkdir $work/share
@@ -217,6 +227,17 @@ check 'build' docker build --no-cache --force-rm -t built $work/build
 expect 'built: run' 0 $'/srv/deep\n/root\nuser' "${run[@]}" built
 echo 'RUN exit 5' >>$work/build/Dockerfile
 expect_match 'build: exit code' 5 'returned a non-zero code: 5' docker build --force-rm $work/build
+
+export DOCKER_BUILDKIT=1
+sed -i '$d' $work/build/Dockerfile
+check 'BuildKit: build' docker build -t built $work/build
+expect_match 'BuildKit: the runtime was called' 0 '^--log .*/runc-log.json --log-format json run .*--bundle ' cat $work/buildkit.calls
+expect 'BuildKit: built: run' 0 $'/srv/deep\n/root\nuser' "${run[@]}" built
+echo 'RUN --mount=type=tmpfs,target=/scratch touch /scratch/file && exit 5' >>$work/build/Dockerfile
+expect_match 'BuildKit: exit code' 1 'exit code: 5' docker build $work/build
+sed -i '$d' $work/build/Dockerfile && echo 'RUN ["nope"]' >>$work/build/Dockerfile
+expect_match 'BuildKit: not found' 1 'exec: "nope": executable file not found in \$PATH' docker build $work/build
+export DOCKER_BUILDKIT=0
 
 many() {
 	local i jobs=()
