@@ -48,7 +48,8 @@ sandbox() {
 			bash "$0" "$@"
 	) &
 	local child=$!
-	while wait $child; status=$?; [ $status -gt 128 ] && kill -0 $child 2>/dev/null; do kill -TERM $child; done
+	# unshare lets no other signal reach it, and takes the whole pid namespace with it.
+	while wait $child; status=$?; [ $status -gt 128 ] && kill -0 $child 2>/dev/null; do kill -KILL $child; done
 	for group in "${groups[@]}"; do
 		# What is frozen outlives even the SIGKILL that the end of its pid namespace brings.
 		find "$group" -depth -name freezer.state -execdir sh -c 'echo THAWED >freezer.state' \;
@@ -273,4 +274,31 @@ busybox_root() {
 	echo 'a file of the image' >"$root/etc/motd"
 	echo '#!/bin/sh' >"$root/bin/noexec"
 	chown 1000:1000 "$root/home/user"
+}
+
+# ---- podman
+
+# box ARGS...: a container that is gone afterwards.
+box() { timeout -k 5 $LIMIT podman run --rm --network none "$@"; }
+# start NAME ARGS...: one that stays, in the background.
+start() {
+	local name=$1
+	shift
+	timeout -k 5 $LIMIT podman run -d --network none --name "$name" "$@" >/dev/null || fail "start of $name" "podman run -d failed"
+}
+# inspect CONTAINER FORMAT
+inspect() { podman inspect --format "$2" "$1"; }
+remove() { podman rm -f -t 0 "$@" >/dev/null; }
+
+# remove_pods removes all pods, and the image that podman has made for them. podman removes the control groups of pods
+# only where it has made them itself, which is not everywhere on a host with version 1: those that note_pods has noted,
+# and that are empty, are removed too.
+pods=
+note_pods() { pods+=" $(podman pod ps -q --no-trunc)"; }
+remove_pods() {
+	local pod
+	note_pods
+	check 'pod rm -f' podman pod rm -f -t 0 -a
+	podman rmi -f $(podman images -q localhost/podman-pause) >/dev/null
+	for pod in $pods; do rmdir /sys/fs/cgroup/{systemd,unified}/libpod_parent/$pod 2>/dev/null; done
 }

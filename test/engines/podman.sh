@@ -9,17 +9,7 @@ import_busybox $image
 podman run --rm $image true || die "podman run failed"
 remember
 
-# box ARGS...: a container that is gone afterwards.
-box() { timeout -k 5 $LIMIT podman run --rm --network none "$@"; }
-# start NAME ARGS...: one that stays, in the background.
-start() {
-	local name=$1
-	shift
-	timeout -k 5 $LIMIT podman run -d --network none --name "$name" "$@" >/dev/null || fail "start of $name" "podman run -d failed"
-}
 grep_logs() { podman logs "$1" 2>&1 | grep -qE -- "$2"; }
-inspect() { podman inspect --format "$2" "$1"; }
-remove() { podman rm -f -t 0 "$@" >/dev/null; }
 # cgroup_of CONTAINER CONTROLLER: its control group's folder.
 cgroup_of() { echo "/sys/fs/cgroup/$2$(sed -n "s/^[0-9]*:$2://p" "/proc/$(inspect "$1" '{{.State.Pid}}')/cgroup")"; }
 
@@ -51,6 +41,12 @@ expect_match 'mount over a file of another kind' 126 'not a directory|Not a dire
 expect_match '--runtime by path' 0 '^by path$' podman --runtime "$RUNTIME" run --rm --network none $image echo by path
 expect_match '--log-level debug' 0 '^fine$' podman --log-level debug run --rm --network none $image echo fine
 expect_match 'podman info names the runtime' 0 "^$RUNTIME_NAME $RUNTIME$" podman info --format '{{.Host.OCIRuntime.Name}} {{.Host.OCIRuntime.Path}}'
+
+# With its log as JSON, podman takes the message from there.
+sed "s/^\[engine\]$/&\nruntime_supports_json = [\"$RUNTIME_NAME\"]/" $CONTAINERS_CONF >$work/json.conf
+json() { CONTAINERS_CONF=$work/json.conf box "$@"; }
+expect_match 'runtime_supports_json: command not in PATH' 127 'nope.*: executable file not found in \$PATH: OCI runtime attempted to invoke a command that was not found' json $image nope
+expect 'runtime_supports_json: exit code' 42 '' json $image sh -c 'exit 42'
 
 # ---- Terminals
 
@@ -280,16 +276,13 @@ check 'generate kube' podman generate kube pod -f $work/pod.yaml
 check 'pod stop' podman pod stop -t 0 pod
 check 'pod start' podman pod start pod
 expect 'pod: exec after start' 0 '' podman exec one true
-pods=$(podman pod ps -q --no-trunc)
-check 'pod rm -f' podman pod rm -f -t 0 pod
+remove_pods
 check 'play kube' podman play kube $work/pod.yaml
 expect 'play kube: its containers run' 0 'running running' sh -c 'echo $(podman inspect --format "{{.State.Status}}" pod-one pod-two)'
 expect 'play kube: logs' 0 started podman logs pod-one
-pods+=" $(podman pod ps -q --no-trunc)"
+note_pods
 check 'play kube --down' podman play kube --down $work/pod.yaml
-# podman removes the control groups of pods only where it has made them itself.
-for pod in $pods; do rmdir /sys/fs/cgroup/{systemd,unified}/libpod_parent/$pod 2>/dev/null; done
-podman rmi -f $(podman images -q localhost/podman-pause) >/dev/null
+remove_pods
 
 # ---- Many, and what is left
 

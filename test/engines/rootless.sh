@@ -35,15 +35,6 @@ import_busybox $image
 podman run --rm $image true || die "podman run failed"
 remember
 
-box() { timeout -k 5 $LIMIT podman run --rm --network none "$@"; }
-start() {
-	local name=$1
-	shift
-	timeout -k 5 $LIMIT podman run -d --network none --name "$name" "$@" >/dev/null || fail "start of $name" "podman run -d failed"
-}
-inspect() { podman inspect --format "$2" "$1"; }
-remove() { podman rm -f -t 0 "$@" >/dev/null; }
-
 expect 'the test is rootless' 0 'true cgroupfs' podman info --format '{{.Host.Security.Rootless}} {{.Host.CgroupManager}}'
 expect 'it is the runtime under test' 0 "$RUNTIME" podman info --format '{{.Host.OCIRuntime.Path}}'
 
@@ -122,8 +113,7 @@ for c in one two; do
 	podman run -d --pod pod --name $c $image sleep 1000 >/dev/null || fail "run in a pod: $c" 'podman run failed'
 done
 expect 'pod: one pid, network and user namespace' 0 '2' podman exec one sh -c 'ps -o args | grep -c "^sleep 1000"'
-check 'pod rm -f' podman pod rm -f -t 0 pod
-podman rmi -f $(podman images -q localhost/podman-pause) >/dev/null
+remove_pods
 
 # ---- buildah
 
