@@ -2,6 +2,7 @@ package test
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,7 +10,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/containerd/console"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"winbox/oci"
@@ -393,6 +396,114 @@ func TestBundleSignal(t *testing.T) {
 		t.Errorf("exit code %d\n%s", c.code(), c.err.String())
 	}
 	b.wantNothing(b.id("signal"))
+}
+
+// TestBundleTerminal types into a Windows program on a terminal of the container's.
+func TestBundleTerminal(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	c := b.call("run", "--bundle", b.bundle(func(s *specs.Spec) { s.Process.Terminal = true }, system32+"cmd.exe"), b.id("terminal"))
+	s := c.attach(console.WinSize{Width: 120, Height: 30})
+	s.shows(t, `Z:\\>`)
+	if _, err := s.Write([]byte("set /a 6*7\r")); err != nil {
+		t.Error(err)
+	}
+	s.shows(t, `42`)
+	if _, err := s.Write([]byte("exit 9\r")); err != nil {
+		t.Error(err)
+	}
+	if c.wait(); c.code() != 9 {
+		t.Errorf("exit code %d, want 9", c.code())
+	}
+}
+
+// TestBundleShared joins the pid namespace of another container, as in a pod: what the program leaves behind ends with
+// it, and nothing else does.
+func TestBundleShared(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	b.program("base")
+	other := b.call("run", "--bundle", b.bundle(nil, "/bin/sleep", "1000"), b.id("pod"))
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the other container", func() bool { return b.call("exec", b.id("pod"), "true").wait().code() == 0 })
+	_, pid := b.container()
+	share := func(s *specs.Spec) {
+		for i := range s.Linux.Namespaces {
+			if n := &s.Linux.Namespaces[i]; n.Type == specs.PIDNamespace || n.Type == specs.NetworkNamespace {
+				n.Path = filepath.Join("/proc", strconv.Itoa(pid), "ns", map[specs.LinuxNamespaceType]string{specs.PIDNamespace: "pid", specs.NetworkNamespace: "net"}[n.Type])
+			}
+		}
+	}
+	for range 5 {
+		c := b.call("run", "--bundle", b.bundle(share, "/box/base.exe"), b.id("shared"))
+		stdin := c.follow()
+		c.line()
+		seen := b.call("exec", b.id("pod"), "ps").wait()
+		if !strings.Contains(seen.text(), "base.exe") || !strings.Contains(seen.text(), "wineserver") {
+			t.Errorf("the other container does not see the program:\n%s", seen.text())
+		}
+		stdin.Close()
+		if c.wait(); c.code() != 0 {
+			t.Errorf("exit code %d\n%s", c.code(), c.err.String())
+		}
+		if left := b.call("exec", b.id("pod"), "ps").wait(); strings.Contains(left.text(), "wineserver") || left.code() != 0 {
+			t.Errorf("after the end: exit code %d\n%s", left.code(), left.text())
+		}
+	}
+	if c := b.call("kill", b.id("pod"), "KILL").wait(); c.code() != 0 {
+		t.Errorf("kill: exit code %d\n%s", c.code(), c.err.String())
+	}
+	other.wait()
+}
+
+// TestBundleKilled kills winbox while it makes a Windows container, sooner or later: `delete --force` removes all of it.
+func TestBundleKilled(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	b.program("spin")
+	bundle, id := b.bundle(nil, "/box/spin.exe"), b.id("killed")
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	for delay := time.Duration(0); delay < 60*time.Millisecond; delay += 2 * time.Millisecond {
+		create := b.call("create", "--bundle", bundle, id)
+		create.Stdin, create.Stdout, create.Stderr = null, null, null
+		if err := create.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(delay)
+		if err := create.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Fatal(err)
+		}
+		create.wait()
+		if c := b.call("delete", "--force", id).wait(); c.code() != 0 {
+			t.Errorf("killed after %v: delete --force: exit code %d\n%s", delay, c.code(), c.err.String())
+		}
+		b.wantNothing(id)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// TestBundleExample runs what `spec --windows` writes.
+func TestBundleExample(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	writeFile(t, b.dir, "rootfs/look.exe", []byte(readFile(t, build(t, "look", "look"))))
+	for _, name := range []string{"look.exe", `C:\look.exe`} {
+		if c := b.call("spec", "--windows", name).wait(); c.code() != 0 {
+			t.Fatalf("spec: exit code %d\n%s", c.code(), c.err.String())
+		}
+		b.call("run", b.id("example")).wait().want(0, "")
+		if err := os.Remove(filepath.Join(b.dir, "config.json")); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // TestBundleRefused checks that what cannot be run is said, and leaves nothing behind.
