@@ -47,6 +47,9 @@ type Options struct {
 	// PIDFD takes a pidfd (pidfd_open(2)) of the first process, which it must not close.
 	PIDFD   func(pidfd *os.File) error
 	PIDFile string
+	// Notify is the socket of the service manager (sd_notify(3)) that is told
+	// when the program reports that it is ready; see [Container.ForwardReady].
+	Notify  string
 	NoPivot bool
 	// NoNewKeyring leaves the container the session keyring of the caller.
 	NoNewKeyring bool
@@ -247,6 +250,9 @@ func (n *creation) make(group *cgroup.Group) error {
 		if err := n.opt.Prepare(); err != nil {
 			return err
 		}
+	}
+	if err := n.offerNotify(); err != nil {
+		return err
 	}
 	// The kernel makes the control group while the program is compiled.
 	grouped := make(chan error, 1)

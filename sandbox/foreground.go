@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"os/signal"
 	"time"
@@ -111,6 +112,15 @@ func Run(ctx context.Context, opt Options, keep bool, started func(*Container)) 
 		started(c)
 	}
 	tty.attach()
+	if c.notify != nil {
+		if process, err := c.process(); err == nil {
+			go func() {
+				if err := c.forwardReady(process, false); err != nil {
+					slog.Warn(err.Error())
+				}
+			}()
+		}
+	}
 	status, err := attend(ctx, c.rec.PID, opt.Signals, tty, &res, func(sig unix.Signal) {
 		if sig == unix.SIGKILL {
 			c.SignalAll(sig)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -85,6 +86,10 @@ type Container struct {
 	dir  string
 	rec  record
 	spec *specs.Spec // once it has been read
+
+	// notify takes the program's report that it is ready, for the manager.
+	notify  *net.UnixConn
+	manager string
 }
 
 // idCharacters may be in an ID, as with runc.

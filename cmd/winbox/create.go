@@ -89,7 +89,7 @@ func (g *globals) bundleOptions(c *cli.Context) (sandbox.Options, error) {
 	}
 	opt = sandbox.Options{
 		Root: g.root, ID: id, Bundle: bundle, Preserve: preserve, Console: consoleSocket(c), PIDFD: pidfdSocket(c, "standard"),
-		PIDFile: c.String("pid-file"), NoPivot: c.Bool("no-pivot"), NoNewKeyring: c.Bool("no-new-keyring"), Rootless: g.rootless || g.nested, Systemd: g.systemd, Log: g.log,
+		PIDFile: c.String("pid-file"), Notify: os.Getenv("NOTIFY_SOCKET"), NoPivot: c.Bool("no-pivot"), NoNewKeyring: c.Bool("no-new-keyring"), Rootless: g.rootless || g.nested, Systemd: g.systemd, Log: g.log,
 	}
 	return opt, g.windows(c.Context, &opt)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -17,11 +18,18 @@ func startCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:  "start",
 		Usage: "run the program of a created container",
-		Description: `Returns when the program has been executed. An error of the last steps, such as
-a file that the user may not execute, is an error of start.`,
+		Description: `Returns when the program has been executed; under a service manager that waits
+for it (NOTIFY_SOCKET), when it has reported that it is ready. An error of the
+last steps, such as a file that the user may not execute, is an error of start.`,
 		ArgsUsage: "ID",
 		Action: g.onContainer(func(_ *cli.Context, ct *sandbox.Container) error {
-			return ct.Start()
+			if err := ct.ListenNotify(os.Getenv("NOTIFY_SOCKET")); err != nil {
+				return err
+			}
+			if err := ct.Start(); err != nil {
+				return err
+			}
+			return ct.ForwardReady(true)
 		}),
 	}
 }

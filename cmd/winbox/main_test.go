@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(commandVariable)
 		main()
 	}
+	if text := os.Getenv(reportVariable); text != "" {
+		report(text)
+	}
 	os.Exit(m.Run())
 }
 

@@ -36,10 +36,11 @@ The exit code is the program's, 128 + N after signal N.
 			}
 			if c.Bool("detach") {
 				opt.Start = true
-				if _, err := sandbox.Create(opt); err != nil {
+				ct, err := sandbox.Create(opt)
+				if err != nil {
 					return fmt.Errorf("run failed: %w", err)
 				}
-				return nil
+				return ct.ForwardReady(true)
 			}
 			opt.Signals = sandbox.CatchSignals()
 			res, err := sandbox.Run(c.Context, opt, c.Bool("keep"), nil)
