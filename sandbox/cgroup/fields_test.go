@@ -17,10 +17,10 @@ func everyLimit() *specs.LinuxResources {
 	device.Major, device.Minor = 8, 0
 	weight := specs.LinuxWeightDevice{Weight: new(uint16(200)), LeafWeight: new(uint16(300))}
 	weight.Major, weight.Minor = 8, 0
-	return &specs.LinuxResources{
+	res := &specs.LinuxResources{
 		Devices: []specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Major: new(int64(1)), Minor: new(int64(3)), Access: "r"}},
 		Memory: &specs.LinuxMemory{
-			Limit: new(int64(8 << 20)), Reservation: new(int64(4 << 20)), Swap: new(int64(16 << 20)), Kernel: new(int64(0)), KernelTCP: new(int64(1 << 20)),
+			Limit: new(int64(8 << 20)), Reservation: new(int64(4 << 20)), Swap: new(int64(16 << 20)), KernelTCP: new(int64(1 << 20)),
 			Swappiness: new(uint64(50)), DisableOOMKiller: new(false), UseHierarchy: new(true), CheckBeforeUpdate: new(false),
 		},
 		CPU: &specs.LinuxCPU{
@@ -38,6 +38,9 @@ func everyLimit() *specs.LinuxResources {
 		Rdma:           map[string]specs.LinuxRdma{"mlx": {HcaHandles: new(uint32(1)), HcaObjects: new(uint32(2))}},
 		Unified:        map[string]string{"memory.high": "4194304"},
 	}
+	//lint:ignore SA1019 engines may still send it
+	res.Memory.Kernel = new(int64(0))
+	return res
 }
 
 // TestEveryField changes each field of linux.resources: on both versions of
