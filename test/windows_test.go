@@ -1,6 +1,7 @@
 package test
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"os"
@@ -379,6 +380,25 @@ func TestBundleReserve(t *testing.T) {
 	if c.wait(); c.code() != 0 {
 		t.Errorf("exit code %d\n%s", c.code(), c.err.String())
 	}
+}
+
+// TestBundleExitRecord checks that all 32 bits of the exit code are kept.
+func TestBundleExitRecord(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	id := b.id("record")
+	c := b.call("run", "--keep", "--bundle", b.bundle(nil, system32+"cmd.exe", "/c", "exit 70001"), id).wait()
+	if c.code() != 70001&0xff {
+		t.Errorf("exit code %d\n%s", c.code(), c.err.String())
+	}
+	record := []byte(readFile(t, filepath.Join(b.root, id, "exit")))
+	if len(record) != 16 || binary.LittleEndian.Uint32(record[4:]) != 70001 || record[8] != 1 {
+		t.Errorf("exit record %v", record)
+	}
+	if c := b.call("delete", id).wait(); c.code() != 0 {
+		t.Errorf("delete: exit code %d\n%s", c.code(), c.err.String())
+	}
+	b.wantNothing(id)
 }
 
 // TestBundleSignal sends SIGTERM to winbox itself.
