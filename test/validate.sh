@@ -63,7 +63,7 @@ inside() { # RUNTIME PROGRAM
 one() { # RUNTIME PROGRAM SECONDS
 	local out=$build/$1/$2.tap status=0
 	group=winbox-validate-$$
-	readarray -t roots < <(hierarchies | cut -d' ' -f1)
+	readarray -t roots <<<"$(hierarchies | cut -d' ' -f1)"
 	trap 'remove_groups "$group" "${roots[@]}"' EXIT
 	(
 		for root in "${roots[@]}"; do
@@ -145,7 +145,7 @@ runtimes=${runtimes//,/ }
 mkdir -p "$build/bin" "$build/bin-1.0"
 module=github.com/opencontainers/runtime-tools
 folder() { (cd test/validate && go mod download "$1" && go list -m -f '{{.Dir}}' "$1"); }
-made=$(cat test/validate/go.{mod,sum} <(go version) | sha256sum)
+made=$( (cat test/validate/go.{mod,sum} && go version) | sha256sum)
 # Linking the programs takes longer than running them.
 build_programs() { # FOLDER [FLAG...]
 	[ "$(cat "$build/$1/.made" 2>/dev/null)" != "$made" ] || return 0
