@@ -143,12 +143,13 @@ func Create(opt Options) (c *Container, err error) {
 			Windows: opt.Windows, NoNewKeyring: opt.NoNewKeyring, Resctrl: rdt,
 		},
 	}}
-	if group != nil {
+	switch {
+	case group == nil:
+	case group.Managed():
+		n.scope = group // not recorded yet: a scope of that name may be somebody else's
+	default:
 		state := group.State()
 		n.rec.Cgroup = &state
-		if group.Managed() {
-			n.scope = group
-		}
 	}
 	locked, err := claim(n.dir)
 	if err != nil {
@@ -308,10 +309,11 @@ func (n *creation) resources() *specs.LinuxResources {
 // process; there, it makes sure that systemd is to be had.
 func (n *creation) makeGroup() error {
 	if n.scope != nil {
-		if err := n.scope.Connect(); err != nil {
-			n.rec.Cgroup = nil
+		if err := n.scope.Prepare(); err != nil {
 			return err
 		}
+		state := n.scope.State()
+		n.rec.Cgroup = &state
 		return nil
 	}
 	res := n.resources()
@@ -411,6 +413,9 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 	}
 	if n.scope != nil {
 		if err := n.scope.Adopt(n.rec.PID, n.resources()); err != nil {
+			if !n.scope.Adopted() {
+				n.rec.Cgroup = nil
+			}
 			return err
 		}
 		n.setGroup(n.scope)

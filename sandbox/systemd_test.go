@@ -150,6 +150,32 @@ func TestSystemdRefused(t *testing.T) {
 	}
 }
 
+// TestSystemdTaken makes a container whose scope another one has.
+func TestSystemdTaken(t *testing.T) {
+	b := newBundle(t, "/bin/sleep", "1000")
+	fake := b.managed()
+	c := b.create()
+	again := newBundle(t, "/bin/true")
+	again.opt.Systemd = true
+	again.spec.Linux.CgroupsPath = b.spec.Linux.CgroupsPath
+	again.refused("container's cgroup is not empty: 1 process(es) found in ")
+	// Only systemd knows of this one.
+	again.spec.Linux.CgroupsPath = "wbtest.slice:wb:taken"
+	fake.AddRunning("wb-taken.scope")
+	again.refused("Unit wb-taken.scope was already loaded")
+	if calls := fake.Calls(); slices.ContainsFunc(calls, func(s string) bool { return strings.HasPrefix(s, "StopUnit") }) {
+		t.Errorf("calls %q", calls)
+	}
+	fake.Forget("wb-taken.scope")
+	if got := c.Status(); got != oci.Created {
+		t.Errorf("status of the first container: %s", got)
+	}
+	if err := c.Delete(true); err != nil {
+		t.Error(err)
+	}
+	wait(c.PID())
+}
+
 // TestSystemdCutOff removes a container whose creator was killed between the
 // recording of the scope and its making: systemd knows of none.
 func TestSystemdCutOff(t *testing.T) {

@@ -21,6 +21,7 @@ type scope struct {
 	unit  systemd.Unit
 	asked []systemd.Property // by annotations
 	bus   *systemd.Manager   // nil until it is needed
+	made  bool               // by Adopt
 }
 
 // NewScope returns the group of a container that systemd is to keep, without
@@ -86,14 +87,28 @@ func (s *scope) disconnect() {
 // Managed reports whether systemd keeps the group.
 func (g *Group) Managed() bool { return g.scope != nil }
 
-// Connect makes sure that systemd, if it is to keep the group, can be reached.
-func (g *Group) Connect() error {
-	if g.scope == nil {
-		return nil
+// Prepare makes sure, before there is a process to adopt, that systemd can be
+// reached and that the group is nobody else's.
+//
+// # Errors
+//
+// A [systemd.ConnectError], a [NotEmptyError], [ErrFrozen].
+func (g *Group) Prepare() error {
+	if _, err := g.scope.manager(); err != nil {
+		return err
 	}
-	_, err := g.scope.manager()
-	return err
+	for i := range g.hierarchies {
+		if err := checkUnused(&g.hierarchies[i]); err != nil {
+			g.scope.disconnect()
+			return fmt.Errorf("create cgroup %s: %w", g.path, err)
+		}
+	}
+	return nil
 }
+
+// Adopted reports whether systemd has made the scope at the word of Adopt. If not,
+// one of its name is somebody else's, and not to be deleted.
+func (g *Group) Adopted() bool { return g.scope.made }
 
 // Adopt has systemd make the scope around a process, puts the process into the
 // hierarchies that systemd leaves alone, and puts the limits in force. res may be
@@ -101,8 +116,8 @@ func (g *Group) Connect() error {
 //
 // # Errors
 //
-// A [systemd.ConnectError], what systemd says, or a [LimitError]. What was made is
-// there until Delete.
+// A [systemd.ConnectError], what systemd says, or a [LimitError]. What was made
+// ([Group.Adopted]) is there until Delete.
 func (g *Group) Adopt(pid int, res *specs.LinuxResources) error {
 	if res == nil {
 		res = &specs.LinuxResources{}
@@ -124,6 +139,7 @@ func (g *Group) Adopt(pid int, res *specs.LinuxResources) error {
 	if err := m.Start(g.scope.unit.Name, all); err != nil {
 		return err
 	}
+	g.scope.made = true
 	if err := g.complete(pid); err != nil {
 		return fmt.Errorf("create cgroup %s: %w", g.path, err)
 	}

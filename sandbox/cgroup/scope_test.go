@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -52,11 +53,15 @@ func TestScope(t *testing.T) {
 		Memory: &specs.LinuxMemory{Limit: new(int64(64 << 20))}, Pids: &specs.LinuxPids{Limit: new(int64(20))}, CPU: &specs.LinuxCPU{Quota: new(int64(50000)), Cpus: "0"},
 		Devices: DeviceRules(nil),
 	}
-	if err := g.Connect(); err != nil {
+	if err := g.Prepare(); err != nil {
 		t.Fatal(err)
 	}
 	if err := g.Adopt(p.cmd.Process.Pid, res); err != nil {
 		t.Fatal(err)
+	}
+	var taken *NotEmptyError
+	if err := g.Prepare(); !errors.As(err, &taken) || !g.Adopted() {
+		t.Errorf("the same again: %v", err)
 	}
 	// Every step from here on is another command's.
 	reload := func() *Group {

@@ -27,6 +27,7 @@ for p in $($b cat /proc/cmdline); do
 	vm.share=*) share=${p#*=} ;;
 	vm.run=*) run=${p#*=} ;;
 	vm.modules=*) modules=${p#*=} ;;
+	vm.systemd) systemd=1 ;;
 	esac
 done
 
@@ -47,7 +48,19 @@ $b mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /new/dev/pts
 $b mount --bind /new$modules /new/lib/modules
 $b mount -t cgroup2 -o nsdelegate cgroup2 /new/sys/fs/cgroup
 $b ip link set lo up
-exec $b switch_root /new /bin/sh $run/command
+[ -n "$systemd" ] || exec $b switch_root /new /bin/sh $run/command
+
+# A manager that has nothing to do but the command: neither generators nor units that they or the host would add.
+$b mount -t tmpfs tmpfs /new/lib/systemd/system-generators
+$b mkdir -p /new/run/systemd/system
+$b cat >/new/run/systemd/system/vm.service <<END
+[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+ExecStart=/bin/sh $run/command
+END
+exec $b switch_root /new /lib/systemd/systemd --unit=vm.service --show-status=false --log-level=warning
 EOF
 chmod +x "$root/init"
 (cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$out"

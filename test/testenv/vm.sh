@@ -7,8 +7,9 @@
 # 125 is a machine that did not start. The processor is emulated, so that it
 # works inside a virtual machine too: allow 5 s for the boot and for a program
 # ten times its usual time. -k is for the kernel's command line; without it, there
-# is no security module. -v prints the guest's console. More than one processor
-# makes it faster and, with QEMU 7.2, now and then crash.
+# is no security module. The word vm.systemd in it makes systemd process 1 of the
+# guest. -v prints the guest's console. More than one processor makes it faster
+# and, with QEMU 7.2, now and then crash.
 set -u
 here=$(dirname "$(realpath "$0")")
 memory=2048 cpus=1 share=$here/../.. limit=300 verbose= parameters='selinux=0 apparmor=0'
@@ -24,10 +25,10 @@ while getopts "+m:c:s:t:k:v" o; do
 	esac
 done
 shift $((OPTIND - 1))
-[ $# -gt 0 ] || { sed -n 2,12p "$0" >&2; exit 2; }
+[ $# -gt 0 ] || { sed -n 2,13p "$0" >&2; exit 2; }
 
 kernel=$(realpath -m "$here/../../build/testenv")
-[ -e "$kernel/ready" ] || bash "$here/setup.sh" "$kernel" >&2 || exit 125
+[ "$kernel/ready" -nt "$here/initramfs.sh" ] || bash "$here/setup.sh" "$kernel" >&2 || exit 125
 share=$(realpath "$share")
 work=$(mktemp -d)
 run=$(mktemp -d "$kernel/run.XXXXXX")

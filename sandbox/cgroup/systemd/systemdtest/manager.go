@@ -39,6 +39,7 @@ type Manager struct {
 	Stopped func(*Unit)
 
 	mu    sync.Mutex
+	conns []net.Conn
 	units map[string]*Unit
 	calls []string
 	jobs  int
@@ -60,6 +61,9 @@ func New(t testing.TB) *Manager {
 			if err != nil {
 				return
 			}
+			m.mu.Lock()
+			m.conns = append(m.conns, conn)
+			m.mu.Unlock()
 			all.Go(func() {
 				defer conn.Close()
 				if err := m.serve(conn); err != nil && err != io.EOF {
@@ -70,6 +74,11 @@ func New(t testing.TB) *Manager {
 	})
 	t.Cleanup(func() {
 		listener.Close()
+		m.mu.Lock()
+		for _, conn := range m.conns {
+			conn.Close() // a client that is still there is waited for in vain
+		}
+		m.mu.Unlock()
 		all.Wait()
 		for name := range m.Units() {
 			t.Errorf("systemdtest: %s was left behind", name)
@@ -287,6 +296,20 @@ func (m *Manager) AddFailed(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.units[name] = &Unit{Name: name}
+}
+
+// AddRunning makes a unit that somebody else has started, without a control group.
+func (m *Manager) AddRunning(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.units[name] = &Unit{Name: name, Properties: map[string]any{}}
+}
+
+// Forget removes a unit from AddRunning.
+func (m *Manager) Forget(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.units, name)
 }
 
 // start makes a unit. Its error is that one of its name is there, or that it cannot be started.
