@@ -62,6 +62,7 @@ test:
 	test/install.sh test
 	$(MAKE) build lint check-stubs unit integration engines fuzz
 	$(MAKE) validate RUNTIMES=winbox
+	$(MAKE) test-v2
 
 lint:
 	test -z "$$(gofmt -l $$(git ls-files '*.go') | tee /dev/stderr)"

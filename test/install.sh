@@ -17,7 +17,7 @@ packages() {
 	validate) echo runc crun util-linux bsdextrautils mount tar ;;
 	bench) echo "$(packages test)" runc crun time ;;
 	test-lsm) echo "$(packages test-v2)" apparmor checkpolicy ;;
-	test-v2) echo "$(packages test)" busybox-static cpio kmod xz-utils zstd jq python3 qemu-system-x86 ;;
+	test-v2) echo busybox-static cpio kmod xz-utils zstd python3 qemu-system-x86 systemd uidmap ;;
 	*) fail "unknown purpose $1" ;;
 	esac
 }
@@ -59,4 +59,7 @@ install_npm() {
 }
 
 install_packages "${1:?purpose}"
-case $1 in demo | test) install_sevenzip ;; esac
+case $1 in
+demo | test) install_sevenzip ;;
+test-v2) test/testenv/setup.sh ;;
+esac
