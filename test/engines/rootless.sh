@@ -125,6 +125,27 @@ expect 'what it has built' 0 $'0\n1000' box --pull never localhost/built cat /id
 printf 'FROM %s\nRUN exit 3\n' $image >$dir/context/Containerfile
 expect_match 'buildah bud: a failing RUN' 3 'exit status 3' buildah bud --runtime "$RUNTIME" --isolation oci --network host -q $dir/context
 
+# ---- Windows programs
+
+windows() {
+	"$engines/wineroot.sh" $work/wine >/dev/null || die "wineroot.sh failed"
+	tar -C $work/wine -c . | podman import -q -c ENV=PATH=/usr/bin:/app - wine >/dev/null || die "podman import failed"
+	local image=localhost/wine
+	# The first one makes the user's own template of prefixes.
+	expect_match 'windows: output' 0 '^7-Zip \(a\) 21\.07 \(x64\)' box $image 7za.exe i
+	expect_match 'windows: exit code' 2 'ERROR: File not found' box $image 7za.exe t missing.7z
+	expect_match 'windows: --userns keep-id' 0 '^7-Zip' box --userns keep-id $image 7za.exe i
+	expect_match 'windows: --user' 0 '^7-Zip' box --user user $image 7za.exe i
+	expect_match 'windows: a folder as a drive' 0 'Everything is Ok' box --mount "type=bind,src=$dir/volume,dst=/D:\\" $image 7za.exe a 'D:\out.7z' 'D:\f'
+	equal 'windows: what it has written is the user'"'"'s' "$uid" "$(stat -c %u $dir/volume/out.7z)"
+	start w $image 7za.exe b 1000 -mmt1
+	expect_match 'windows: exec' 0 '^7-Zip' podman exec w 7za.exe i
+	check 'windows: stop' podman stop -t 50 w
+	expect 'windows: stop: within the grace period' 0 'exited 143' inspect w '{{.State.Status}} {{.State.ExitCode}}'
+	remove w
+}
+[ "$RUNTIME_NAME" != winbox ] || windows
+
 # ---- Many, and what is left
 
 parallel=()
@@ -141,5 +162,5 @@ done
 equal '5 in parallel' '' "$wrong"
 # Without its namespace there is no more to be seen of the user's containers.
 expect 'no container is known to the runtime' 0 '' podman unshare "$RUNTIME" list -q
-left_nothing 'nothing is left' /run/user/$uid/$RUNTIME_NAME /run/$RUNTIME_NAME
+left_nothing 'nothing is left' /run/user/$uid/$RUNTIME_NAME /run/$RUNTIME_NAME $dir/.local/share/winbox/containers
 finish
