@@ -42,7 +42,7 @@ func (g *globals) runTemplate(ctx context.Context, spec *specs.Spec) (int, error
 	defer quiet.Close()
 	res, err := sandbox.Run(ctx, sandbox.Options{
 		Root: g.root, ID: newID("template"), Bundle: &oci.Bundle{Dir: filepath.Dir(spec.Root.Path), Spec: spec}, Windows: true,
-		StopGrace: time.Minute, Stdio: [3]*os.File{quiet, quiet, quiet}, Rootless: g.rootless, Log: g.log,
+		StopGrace: time.Minute, Stdio: [3]*os.File{quiet, quiet, quiet}, Rootless: g.rootless || g.nested, Log: g.log,
 	}, false, nil)
 	return res.ExitCode, err
 }
