@@ -93,7 +93,16 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	init, err := c.join(p, initOptions{stdio: create.stdio(), preserve: opt.Preserve, group: group, log: opt.Log})
+	start := initOptions{stdio: create.stdio(), preserve: opt.Preserve, group: group, log: opt.Log}
+	init, err := c.join(p, start)
+	if errors.Is(err, unix.EBUSY) && group != nil && len(opt.Subgroups) == 0 {
+		// A v2 group that hands controllers on has no processes of its own
+		// (cgroups(7)): what runs in the container, systemd for one, has gone below.
+		var below error
+		if start.group, below = group.Below(c.rec.PID); below == nil {
+			init, err = c.join(p, start)
+		}
+	}
 	restore()
 	if err != nil {
 		return 0, err

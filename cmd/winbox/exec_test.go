@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"winbox/sandbox/cgroup"
 )
 
 // ready is a script that runs until it is told to end.
@@ -142,6 +144,29 @@ func TestExecSubgroup(t *testing.T) {
 		if code != exitExecFailed || !strings.Contains(stderr, "cgroup v2 has one tree") {
 			t.Errorf("exit code %d, %q", code, stderr)
 		}
+	}
+}
+
+// TestExecNested runs a process in a container that has moved its own below
+// and hands controllers on there, as systemd does.
+func TestExecNested(t *testing.T) {
+	if mode, err := cgroup.DetectMode(); err != nil || mode != cgroup.V2 {
+		t.Skip("needs cgroup v2")
+	}
+	b := newBox(t, ready, nil)
+	dir := "/sys/fs/cgroup/winbox-" + b.id
+	for _, step := range [][2]string{{"below/cgroup.procs", strconv.Itoa(b.pid)}, {"cgroup.subtree_control", "+memory"}} {
+		file := filepath.Join(dir, step[0])
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(step[1]), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := b.process("exec", b.id, "busybox", "cat", "/proc/self/cgroup").Output()
+	if err != nil || !strings.HasSuffix(string(out), b.id+"/below\n") {
+		t.Errorf("the process is in %q, %v", out, err)
 	}
 }
 

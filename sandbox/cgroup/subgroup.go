@@ -6,8 +6,10 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/containerd/cgroups/v3"
 	"golang.org/x/sys/unix"
 )
 
@@ -55,4 +57,25 @@ func (g *Group) Sub(paths map[string]string) (*Group, error) {
 		}
 	}
 	return &sub, nil
+}
+
+// Below returns the group of a process of a v2 group, which may be in one that
+// was made below it.
+//
+// # Errors
+//
+// The process is gone, or is elsewhere, or the group is not of v2.
+func (g *Group) Below(pid int) (*Group, error) {
+	if g.mode != V2 {
+		return nil, fmt.Errorf("cgroup %s: the groups of a process are many on cgroup v1", g.path)
+	}
+	_, at, err := cgroups.ParseCgroupFileUnified("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	if err != nil {
+		return nil, fmt.Errorf("find the cgroup of process %d: %w", pid, err)
+	}
+	below, ok := strings.CutPrefix(at, g.unified().Path+"/")
+	if !ok {
+		return nil, fmt.Errorf("process %d is in cgroup %s, which is not below %s", pid, at, g.path)
+	}
+	return g.Sub(map[string]string{"": below})
 }
