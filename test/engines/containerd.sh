@@ -185,7 +185,8 @@ ctr container delete force
 
 # ---- Memory
 
-expect_match 'out of memory: exit code' 137 '' "${run[@]}" --memory-limit 16777216 $image oom tail /dev/zero
+# The shim begins to watch the container when it has been started.
+expect_match 'out of memory: exit code' 137 '' "${run[@]}" --memory-limit 16777216 $image oom sh -c 'sleep 1; exec tail /dev/zero'
 check 'out of memory: event' eventually event /tasks/oom oom
 for topic in create start exit delete paused resumed exec-added exec-started; do
 	check "event /tasks/$topic" eventually event /tasks/$topic stay

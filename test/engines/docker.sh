@@ -202,8 +202,9 @@ check 'restart on failure: exit code' is again .State.ExitCode 3
 expect 'restart on failure: output' 0 $'run\nrun\nrun' docker logs again
 docker rm -f again >/dev/null
 
-expect 'out of memory: exit code' 137 '' docker run --name oom --memory 16m box tail /dev/zero
-check 'out of memory: reported' is oom .State.OOMKilled true
+# The shim begins to watch the container when it has been started.
+expect 'out of memory: exit code' 137 '' docker run --name oom --memory 16m box sh -c 'sleep 1; exec tail /dev/zero'
+check 'out of memory: reported' eventually is oom .State.OOMKilled true
 docker rm oom >/dev/null
 
 docker run -d --name donor --ipc shareable --hostname donor box sleep 1000 >/dev/null
@@ -251,6 +252,28 @@ many() {
 	done
 }
 check '20 in parallel' many
+
+# Under Docker's own seccomp profile.
+windows() {
+	"$engines/wineroot.sh" $work/wine >/dev/null || die "wineroot.sh failed"
+	tar -C $work/wine -c . | docker import - wine >/dev/null || die "docker import failed"
+	rm -r $work/wine
+	"${run[@]}" wine 7za.exe i >/dev/null || die "docker run of a Windows program failed"
+	remember
+	expect_match 'windows: output' 0 '^7-Zip \(a\) 21\.07 \(x64\)' "${run[@]}" wine 7za.exe i
+	expect_match 'windows: exit code' 2 'ERROR: File not found' "${run[@]}" wine /app/7za.exe t missing.7z
+	expect 'windows: a volume as a drive' 0 shared "${run[@]}" --user user --mount "type=bind,src=$work/share,dst=/E:\\,readonly" wine 'C:\windows\system32\cmd.exe' /c 'type E:\in'
+	expect_match 'windows: out of memory: exit code' 137 '' docker run --name woom --memory 64m wine 7za.exe b 1 -md25
+	check 'windows: out of memory: reported' eventually is woom .State.OOMKilled true
+	docker rm woom >/dev/null
+	docker run -d --name wstay wine 7za.exe b 1000 -mmt1 >/dev/null
+	expect_match 'windows: exec' 0 '^7-Zip' docker exec wstay 7za.exe i
+	check 'windows: stop' docker stop -t 20 wstay
+	check 'windows: not killed' is wstay .State.ExitCode 143
+	docker rm wstay >/dev/null
+	left_nothing 'windows: nothing is left' /var/lib/winbox/containers
+}
+[ "$RUNTIME_NAME" != winbox ] || windows
 
 events() { docker events --since 0 --until "$(date +%s)" --filter container=oom --format '{{.Action}}' | sort -u | tr '\n' ' '; }
 expect 'events' 0 'attach create destroy die oom start ' events
