@@ -68,10 +68,6 @@ func TestFailures(t *testing.T) {
 		}, "write pid file"},
 		{"state root is a file", func(b *bundle) { b.opt.Root = b.hostFile("file", "") }, "not a directory"},
 		{"zero byte", func(b *bundle) { b.mount(specs.Mount{Destination: "/x\x00y", Type: "tmpfs"}) }, "zero byte"},
-		{"supervised without a pid namespace", func(b *bundle) {
-			b.opt.Windows = true
-			b.spec.Linux.Namespaces = b.spec.Linux.Namespaces[1:]
-		}, "pid namespace"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
