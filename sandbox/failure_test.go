@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -245,5 +246,27 @@ func TestStartCutOff(t *testing.T) {
 	}
 	if err := c.Delete(false); err == nil {
 		t.Error("deleted while running")
+	}
+}
+
+// TestForkDescriptors starts an init whose descriptors all have to change their
+// numbers: on their way they must not take that of the ELF.
+func TestForkDescriptors(t *testing.T) {
+	elf, err := os.Open("/bin/true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer elf.Close()
+	null := tempFile(t)
+	for n := 3; n < 40; n++ {
+		var init initProcess
+		if err := init.fork(initOptions{}, elf, slices.Repeat([]uintptr{null.Fd()}, n)); err != nil {
+			t.Errorf("%d descriptors: %v", n, err)
+			continue
+		}
+		var status unix.WaitStatus
+		if _, err := unix.Wait4(init.pid, &status, 0, nil); err != nil || !status.Exited() || status.ExitStatus() != 0 {
+			t.Errorf("%d descriptors: status %#x, %v", n, status, err)
+		}
 	}
 }

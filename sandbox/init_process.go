@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -91,8 +92,10 @@ func startInit(o initOptions, encoded []byte) (*initProcess, error) {
 }
 
 func (i *initProcess) fork(o initOptions, elf *os.File, files []uintptr) error {
-	// Out of the way of the numbers that the child's descriptors get.
-	exe, err := unix.FcntlInt(elf.Fd(), unix.F_DUPFD_CLOEXEC, 3+len(files))
+	// Out of the way of the numbers that the child's descriptors get, and of those above them and above the highest of files
+	// by which syscall.ForkExec sorts them: one for each, one for its error pipe, and one more to step over that.
+	highest := max(len(files), int(slices.Max(files)))
+	exe, err := unix.FcntlInt(elf.Fd(), unix.F_DUPFD_CLOEXEC, highest+len(files)+3)
 	if err != nil {
 		return fmt.Errorf("container init: %w", err)
 	}
