@@ -12,9 +12,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"winbox/oci"
 	"winbox/sandbox/program"
@@ -46,6 +48,9 @@ func (c *Container) runHooks(kind string, status oci.Status, hooks []specs.Hook)
 		cmd.Dir = c.rec.Bundle
 		cmd.Stdin, cmd.Stderr = bytes.NewReader(state), stderr
 		cmd.WaitDelay = hookOutputDelay
+		// A group of its own, so that what it has started ends with it when it takes too long.
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 		if err := cmd.Run(); !errors.Is(err, exec.ErrWaitDelay) {
 			return err
 		}
@@ -123,7 +128,10 @@ func (c *Container) runHookInside(ctx context.Context, h *specs.Hook, state []by
 		return err
 	}
 	defer init.close()
-	stop := context.AfterFunc(ctx, init.killOnly)
+	stop := context.AfterFunc(ctx, func() {
+		init.killOnly()
+		unix.Kill(-init.pid, unix.SIGKILL) // the session that it leads, by now
+	})
 	defer stop()
 	go func() {
 		feed.Write(state)

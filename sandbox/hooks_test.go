@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -215,12 +218,21 @@ func TestHooksTimeout(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			b := sleeper(t)
 			b.hook(kind, "true", func(h *specs.Hook) { h.Timeout = new(100) })
-			b.hook(kind, "exec sleep 1000", func(h *specs.Hook) { h.Timeout = new(1) })
+			// What the hook has started ends with it.
+			long := strconv.Itoa(1_000_000 + os.Getpid())
+			b.hook(kind, "sleep "+long+" & wait", func(h *specs.Hook) { h.Timeout = new(1) })
 			begin := time.Now()
 			b.refused(kind + " hook #1 /bin/sh: timed out after 1 s")
 			if took := time.Since(begin); took < time.Second || took > 30*time.Second {
 				t.Errorf("it took %v", took)
 			}
+			await(t, "the end of the hook's processes", func() bool {
+				files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+				return !slices.ContainsFunc(files, func(file string) bool {
+					line, _ := os.ReadFile(file)
+					return bytes.Contains(line, []byte("sleep\x00"+long+"\x00"))
+				})
+			})
 		})
 	}
 }

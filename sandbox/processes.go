@@ -1,19 +1,26 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
 
 	"winbox/sandbox/cgroup"
 )
 
 // Processes are the container's processes, as the host numbers them, in
-// ascending order; nil when it has stopped.
+// ascending order; nil when it has stopped. Without a control group, they are
+// those of the container's own pid namespace, and not of others below that.
 //
 // # Errors
 //
-// [NoGroupError]: without a control group nobody keeps account of them.
+// [NoGroupError]: without either, nobody keeps account of them.
 func (c *Container) Processes() ([]int, error) {
+	if c.rec.Cgroup == nil && !c.rec.SharedPID {
+		return c.inPIDNamespace()
+	}
 	g, err := c.needGroup("its processes cannot be listed")
 	if err != nil {
 		return nil, err
@@ -21,6 +28,39 @@ func (c *Container) Processes() ([]int, error) {
 	pids, err := g.Pids()
 	if err != nil {
 		return nil, fmt.Errorf("list the processes of container %s: %w", c.rec.ID, err)
+	}
+	slices.Sort(pids)
+	return pids, nil
+}
+
+// inPIDNamespace lists the processes that are in the pid namespace of process 1.
+func (c *Container) inPIDNamespace() ([]int, error) {
+	process, err := c.process()
+	if errors.Is(err, ErrNotRunning) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	defer process.Close() // as long as it is open, the number is nobody else's
+	namespace := func(pid int) (string, error) { return os.Readlink("/proc/" + strconv.Itoa(pid) + "/ns/pid") }
+	own, err := namespace(c.rec.PID)
+	if err != nil {
+		return nil, fmt.Errorf("list the processes of container %s: %w", c.rec.ID, err)
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		// Those of other users cannot be looked at, nor those that have ended.
+		if other, err := namespace(pid); err == nil && other == own {
+			pids = append(pids, pid)
+		}
 	}
 	slices.Sort(pids)
 	return pids, nil

@@ -91,9 +91,7 @@ func TestSELinux(t *testing.T) {
 	}
 	if !selinuxActive() {
 		mustBeActive(t, "selinux=1")
-		b.spec.Linux.MountLabel = boxFile
-		b.refused("linux.mountLabel: selinux label is specified in config, but selinux is disabled or not supported")
-		b.spec.Linux.MountLabel, b.spec.Process.SelinuxLabel = "", box
+		b.spec.Process.SelinuxLabel = box
 		b.refused("process.selinuxLabel: selinux label is specified in config, but selinux is disabled or not supported")
 		return
 	}

@@ -379,7 +379,15 @@ func TestRootlessLife(t *testing.T) {
 			}
 		}
 		// Without a delegated control group.
-		for _, args := range [][]string{{"ps"}, {"pause"}, {"resume"}, {"events", "--stats"}, {"update", "--pids-limit", "5"}} {
+		pid, err := os.ReadFile(u.dir + "/run/pid")
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Its shell, and what that runs.
+		if out := u.succeed("ps", "--format", "json", u.id); !strings.HasPrefix(out, "["+string(pid)+",") || strings.Count(out, ",") != 1 {
+			t.Errorf("processes %s, the first should be %s", out, pid)
+		}
+		for _, args := range [][]string{{"pause"}, {"resume"}, {"events", "--stats"}, {"update", "--pids-limit", "5"}} {
 			u.fails("has no control group", append(args, u.id)...)
 		}
 		u.fails("cannot delete container "+u.id+" that is not stopped: running", "delete", u.id)
