@@ -40,6 +40,9 @@ func flagsFirst(app *cli.App, args []string) []string {
 			rest = append(rest, args[i])
 		}
 	}
+	if slices.ContainsFunc(flags, func(flag string) bool { return slices.Contains([]string{"-h", "-help", "--help"}, flag) }) {
+		return append(slices.Clone(args[:at+1]), "--help") // the library takes arguments for what the help is wanted of
+	}
 	return slices.Concat(args[:at+1], flags, []string{"--"}, rest)
 }
 

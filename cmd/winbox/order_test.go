@@ -25,6 +25,8 @@ func TestFlagsFirst(t *testing.T) {
 		"kill --all box KILL": "kill --all -- box KILL",
 		"run box -b . -d":     "run -b . -d -- box",
 		"delete -- -f":        "delete -- -f",
+		"state box --help":    "state --help",
+		"kill -a -h box 9":    "kill --help",
 		"state box --strange": "state --strange -- box",
 		"exec box sh -c true": "exec box sh -c true",
 		"ps box -e -x":        "ps box -e -x",
