@@ -134,7 +134,7 @@ func announce(pid int, takePIDFD func(*os.File) error, pidFile string) error {
 		}
 	}
 	if pidFile != "" {
-		if err := writeFile(pidFile, []byte(strconv.Itoa(pid)), 0o644); err != nil {
+		if err := writePIDFile(pidFile, pid); err != nil {
 			return fmt.Errorf("write pid file: %w", err)
 		}
 	}

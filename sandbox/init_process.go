@@ -242,6 +242,9 @@ func (m *message) closeFiles() {
 // cloned it ends.
 func (i *initProcess) awaitClone(p *program.Program) error {
 	for {
+		if err := i.awaitReport(i.pid); err != nil {
+			return err
+		}
 		m, err := receive(i.control)
 		switch {
 		case err != nil:
@@ -269,6 +272,16 @@ func (i *initProcess) awaitNested(p *program.Program) error {
 	first, second := i.pid, 0
 	var others []int
 	for second == 0 || len(others) < 2 {
+		sender := first
+		if second != 0 {
+			sender = second
+		}
+		if slices.Contains(others, sender) {
+			sender = 0 // only the last has the connection besides
+		}
+		if err := i.awaitReport(sender); err != nil {
+			return err
+		}
 		m, err := receive(i.control)
 		switch {
 		case err != nil:
@@ -295,6 +308,41 @@ func (i *initProcess) awaitNested(p *program.Program) error {
 		}
 	}
 	return nil
+}
+
+// awaitReport waits until there is something to receive, or until the child
+// that is to send it has been killed: there is no end of file then, as the one
+// that it may have cloned has the connection as well. With 0 for the child
+// there is.
+func (i *initProcess) awaitReport(child int) error {
+	process := -1 // which poll(2) passes over
+	if child != 0 {
+		var err error
+		if process, err = unix.PidfdOpen(child, 0); err != nil {
+			return fmt.Errorf("container init: %w", err)
+		}
+		defer unix.Close(process)
+	}
+	raw, err := i.control.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var poll error
+	err = raw.Control(func(control uintptr) {
+		fds := []unix.PollFd{{Fd: int32(control), Events: unix.POLLIN}, {Fd: int32(process), Events: unix.POLLIN}}
+		for {
+			if _, poll = unix.Poll(fds, -1); poll != unix.EINTR {
+				break
+			}
+		}
+		// What it has sent before it ended is there by now.
+		if poll == nil && fds[0].Revents == 0 {
+			if n, err := unix.Poll(fds[:1], 0); n == 0 && err == nil {
+				poll = errors.New("container init was killed before the container was built")
+			}
+		}
+	})
+	return errors.Join(err, poll)
 }
 
 // warn logs a step that was left out.

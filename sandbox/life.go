@@ -185,11 +185,10 @@ func (c *Container) Delete(force bool) error {
 	}
 	defer locked.Close()
 	if err := c.read(); err != nil {
-		if !force || errors.Is(err, errOtherVersion) {
+		if !force {
 			return err
 		}
-		// A creation that was cut off before it had anything to record.
-		return c.forget()
+		return c.salvage(err)
 	}
 	if status := c.Status(); !force && status != oci.Stopped && status != oci.Created {
 		return fmt.Errorf("cannot delete container %s that is not stopped: %s", c.rec.ID, status)
@@ -205,11 +204,42 @@ func (c *Container) Delete(force bool) error {
 	return nil
 }
 
+// salvage removes a container whose state cannot be read: with the processes in
+// its control group, if there is one where its configuration puts it.
+func (c *Container) salvage(unreadable error) error {
+	if errors.Is(unreadable, ErrNotExist) {
+		// A creation that was cut off before it had anything to record, and made nothing else.
+		return c.forget()
+	}
+	slog.Warn("removing what can be found of the container: " + unreadable.Error())
+	c.rec = record{} // half of it may have been read
+	if spec, err := c.Spec(); err == nil {
+		opt := Options{ID: filepath.Base(c.dir), Bundle: &oci.Bundle{Spec: spec}, Rootless: true}
+		if g, err := findGroup(&opt); err == nil && g != nil {
+			if err := g.Kill(unix.SIGKILL); err != nil {
+				return err
+			}
+			if err := g.Delete(); err != nil {
+				return err
+			}
+		}
+	}
+	return c.forget()
+}
+
 // end kills what is left of the container.
 func (c *Container) end() error {
-	if g := c.Group(); g != nil && (c.rec.SharedPID || c.Status() == oci.Paused) {
-		if err := g.Kill(unix.SIGKILL); err != nil {
+	if g := c.Group(); g != nil {
+		// Even when process 1 has ended: another one, which an exec was just
+		// making when the container was paused, would never end, and hold the group.
+		frozen, err := g.Frozen()
+		if err != nil {
 			return err
+		}
+		if c.rec.SharedPID || frozen {
+			if err := g.Kill(unix.SIGKILL); err != nil {
+				return err
+			}
 		}
 	}
 	if err := c.Signal(unix.SIGKILL); err != nil && !errors.Is(err, ErrNotRunning) {

@@ -157,7 +157,17 @@ func (c *Container) read() error {
 	} else if err != nil {
 		return err
 	}
-	if err := jsontree.Unmarshal(data, &c.rec); err != nil {
+	err = jsontree.Unmarshal(data, &c.rec)
+	if errors.As(err, new(*jsontree.TypeError)) {
+		// In another version it may be of another type.
+		var other struct {
+			Version int `json:"version"`
+		}
+		if jsontree.Unmarshal(data, &other) == nil && other.Version != stateVersion {
+			c.rec, err = record{Version: other.Version}, nil
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", filepath.Join(c.dir, stateFile), err)
 	}
 	if c.rec.Version != stateVersion {
@@ -194,6 +204,36 @@ func writeFile(path string, data []byte, perm os.FileMode) error {
 		os.Remove(temp)
 	}
 	return err
+}
+
+// writePIDFile leaves a process id in a file, whole or not at all. Until it is
+// whole the file has no name (open(2), O_TMPFILE): one that winbox is killed
+// over would stay.
+func writePIDFile(name string, pid int) error {
+	fd, err := unix.Open(filepath.Dir(name), unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
+	if err == unix.EOPNOTSUPP { // not every file system can do it
+		return writeFile(name, []byte(strconv.Itoa(pid)), 0o644)
+	} else if err != nil {
+		return &os.PathError{Op: "write", Path: name, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	if _, err := f.WriteString(strconv.Itoa(pid)); err != nil {
+		return err
+	}
+	for {
+		err := unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
+		if err == nil {
+			return nil
+		}
+		info, statErr := os.Lstat(name)
+		if err != unix.EEXIST || statErr == nil && info.Mode().Type()&^os.ModeSymlink != 0 {
+			return &os.PathError{Op: "write", Path: name, Err: err}
+		}
+		if err := unix.Unlink(name); err != nil && err != unix.ENOENT {
+			return &os.PathError{Op: "replace", Path: name, Err: err}
+		}
+	}
 }
 
 // ID is the container's name.

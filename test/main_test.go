@@ -46,6 +46,8 @@ func TestMain(m *testing.M) {
 		code, err = unshare()
 	case "init":
 		code, err = reap()
+	case "inject":
+		code, err = injectMain()
 	default:
 		code, err = runTests(m)
 	}
