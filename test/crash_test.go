@@ -158,7 +158,8 @@ func TestKilled(t *testing.T) {
 // killed looks at what is left when winbox or process 1 has been killed.
 func (b *bundle) killed(r injected, killInit bool) {
 	b.t.Helper()
-	if r.Killed && !killInit && (r.Code != -1 || r.Output != "") {
+	// At one of the init program's last calls, winbox may have ended by itself before.
+	if ended := r.Code == 0 && strings.HasPrefix(r.Call, "init"); r.Killed && !killInit && (r.Code != -1 && !ended || r.Output != "") {
 		b.t.Errorf("killed, exit code %d", r.Code)
 	}
 	if killInit && r.Killed && r.Code != 0 {
@@ -251,7 +252,7 @@ func TestRivals(t *testing.T) {
 		}
 	}
 	b.remove()
-	for _, command := range []string{"create", "start", "kill", "delete", "exec", "state"} {
+	for _, command := range []string{"run", "kill", "delete", "exec", "state"} {
 		if successes[command] == 0 {
 			t.Errorf("%s never succeeded: the others kept it from doing anything", command)
 		}
@@ -264,9 +265,10 @@ func TestRivals(t *testing.T) {
 // expectedOfRivals is what a caller may be told who is not alone.
 var expectedOfRivals = regexp.MustCompile(`^winbox: (create failed: |run failed: |exec failed: )?(` + strings.Join([]string{
 	"container does not exist", "container with given ID already exists", "container not running", "container not paused", "container paused",
-	"cannot start an already running container", "cannot start a container that has stopped", "cannot delete container .* that is not stopped: .*",
+	"cannot start an already running container", "cannot start a container in the paused state", "cannot start a container that has stopped", "cannot delete container .* that is not stopped: .*",
 	"cannot exec in a (paused|stopped) container.*", "container init ended before .*", "start the program: .*", "connect to the container: .*", "open the container's root: .*", ".*: no such process", "container with id .* is not running",
-	// The container was removed in the middle of it.
+	// The container was being made, or was paused or removed, in the middle of it.
+	"read the container's configuration: .*: no such file or directory", ".*the cgroup is frozen.*",
 	"enter the new namespaces: cannot allocate memory", ".*cgroup.*: (no such file or directory|no such device)",
 }, "|") + `)\n$`)
 
