@@ -2,6 +2,7 @@ package program
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -37,6 +38,30 @@ func TestNamespaceTypes(t *testing.T) {
 		spec := &specs.Spec{Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: specs.LinuxNamespaceType(name)}}}}
 		if ns, err := ParseNamespaces(spec); err != nil || ns.New == 0 {
 			t.Errorf("%s: flags %#x, error %v", name, ns.New, err)
+		}
+	}
+}
+
+// TestOthersMountOptions compares the list with the tables in the sources of runc
+// (libcontainer/specconv) and crun (mount_flags).
+func TestOthersMountOptions(t *testing.T) {
+	others := strings.Fields(`
+		async atime bind defaults dev diratime dirsync exec idmap iversion lazytime loud mand noatime nodev nodiratime noexec noiversion
+		nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev rdiratime relatime remount rexec ridmap
+		rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid rnosymfollow ro rprivate rrelatime rro rrw rshared rslave
+		rstrictatime rsuid rsymfollow runbindable rw shared silent slave strictatime suid symfollow sync tmpcopyup unbindable
+		copy-symlink rasync rdirsync rmand rnomand rsync`)
+	// These are for file systems only, or crun's alone, where the kernel has no such attribute of a mount.
+	without := []string{"iversion", "copy-symlink", "rasync", "rdirsync", "rmand", "rnomand", "rsync"}
+	list := MountOptions()
+	for _, name := range others {
+		if slices.Contains(list, name) == slices.Contains(without, name) {
+			t.Errorf("%s: listed %v", name, slices.Contains(list, name))
+		}
+	}
+	for _, name := range list {
+		if !slices.Contains(others, name) {
+			t.Errorf("%s is winbox's alone", name)
 		}
 	}
 }
