@@ -17,7 +17,7 @@ packages() {
 	validate) echo runc crun util-linux bsdextrautils mount tar ;;
 	bench) echo "$(packages test)" runc crun time ;;
 	test-lsm) echo "$(packages test-v2)" apparmor checkpolicy ;;
-	test-v2) echo busybox-static cpio kmod xz-utils zstd python3 qemu-system-x86 systemd uidmap ;;
+	test-v2) echo busybox-static cpio kmod xz-utils zstd python3 qemu-system-x86 systemd dbus-user-session uidmap ;;
 	*) fail "unknown purpose $1" ;;
 	esac
 }

@@ -23,7 +23,7 @@ selection() {
 	cat <<-EOF
 		./sandbox/cgroup
 		./sandbox TestLimits TestPidsLimit TestOOM TestBadLimit TestCgroupsPath TestMountCgroup TestProtectedPaths TestDevices TestRun TestRunKilled TestLife TestDelete TestSharedPID TestStartCutOff TestExecStatus TestExecParallel TestSystemd TestSystemdNamespaces TestSystemdRefused TestSystemdTaken TestSystemdCutOff TestRealSystemd
-		./cmd/winbox TestEvents TestEventsOOM TestPause TestUpdate TestPs TestLifeCommands TestDeleteForce TestExecIgnorePaused TestExecSubgroup TestExecNested TestSystemdCgroup TestRootlessLimits TestRootlessDelegated
+		./cmd/winbox TestEvents TestEventsOOM TestPause TestUpdate TestPs TestLifeCommands TestDeleteForce TestExecIgnorePaused TestExecSubgroup TestExecNested TestSystemdCgroup TestRootlessLimits TestRootlessDelegated TestRealSystemdUser
 	EOF
 }
 [ $# -eq 0 ] || selection() { echo "${args[*]}"; }
