@@ -79,7 +79,8 @@ func TestEventsOOM(t *testing.T) {
 			b.succeed("exec", b.id, "busybox", "sh", "-c", ": >/go")
 		}
 	}
-	if code := <-done; code != 0 || kinds["stats"] == 0 || kinds["oom"] != 1 {
-		t.Errorf("exit code %d, events %v, want at least one with statistics and one oom", code, kinds)
+	// Of the two processes that die on v2, the kernel counts one after the other.
+	if code := <-done; code != 0 || kinds["stats"] == 0 || kinds["oom"] < 1 || kinds["oom"] > 2 {
+		t.Errorf("exit code %d, events %v, want at least one with statistics and one or two ooms", code, kinds)
 	}
 }
