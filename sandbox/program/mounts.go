@@ -45,8 +45,10 @@ func (c *compiler) mount(index int, m *specs.Mount) error {
 	if m.Destination == "" {
 		return fmt.Errorf("destination: empty")
 	}
-	// Relative destinations are deprecated in the spec and taken as runc does.
-	dest := path.Clean("/" + m.Destination)
+	if !path.IsAbs(m.Destination) {
+		return fmt.Errorf("destination: not an absolute path")
+	}
+	dest := path.Clean(m.Destination)
 	if dest == "/" {
 		return fmt.Errorf("destination: the root itself cannot be mounted on")
 	}

@@ -18,6 +18,9 @@ func (c *compiler) rootfs() error {
 		return errors.New("root.path: empty")
 	}
 	rootfs := c.absolute(c.spec.Root.Path)
+	if isDir, err := c.opt.Host.IsDir(rootfs); err == nil && !isDir && c.ns.Join[unix.CLONE_NEWNS] == "" {
+		return fmt.Errorf("root.path: %s is not a directory", rootfs)
+	}
 	c.root = c.register("root")
 	if !c.ns.Has(unix.CLONE_NEWNS) && !c.rootMounted {
 		c.call("openat", "open the root file system "+rootfs, cwdFD(), rootfs, openFlags(unix.O_PATH|unix.O_DIRECTORY), 0).into(c.root)
