@@ -1,58 +1,19 @@
 package seccomp
 
 import (
-	"encoding/json"
 	"math/rand/v2"
-	"os"
-	"slices"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"winbox/seccomp/engineprofile"
 )
 
-// engineProfile reads a profile as docker and podman write them and resolves its conditions as they do:
-// on this architecture, on a new kernel, for a container with these capabilities.
 func engineProfile(t testing.TB, path string, capabilities ...string) *specs.LinuxSeccomp {
-	type selector struct {
-		Arches    []string `json:"arches"`
-		Caps      []string `json:"caps"`
-		MinKernel string   `json:"minKernel"` // all satisfied
-	}
-	var profile struct {
-		specs.LinuxSeccomp
-		ArchMap []struct {
-			Architecture     specs.Arch   `json:"architecture"`
-			SubArchitectures []specs.Arch `json:"subArchitectures"`
-		} `json:"archMap"`
-		Syscalls []struct {
-			specs.LinuxSyscall
-			Includes, Excludes selector
-		} `json:"syscalls"`
-	}
-	text, err := os.ReadFile(path)
+	t.Helper()
+	cfg, err := engineprofile.Load(path, capabilities...)
 	if err != nil {
 		t.Fatal(err)
-	}
-	if err := json.Unmarshal(text, &profile); err != nil {
-		t.Fatal(path, err)
-	}
-	cfg := &profile.LinuxSeccomp
-	for _, entry := range profile.ArchMap {
-		if entry.Architecture == specs.ArchX86_64 {
-			cfg.Architectures = append([]specs.Arch{entry.Architecture}, entry.SubArchitectures...)
-		}
-	}
-	has := func(capability string) bool { return slices.Contains(capabilities, capability) }
-	hasNot := func(capability string) bool { return !has(capability) }
-	for _, rule := range profile.Syscalls {
-		switch {
-		case len(rule.Includes.Arches) > 0 && !slices.Contains(rule.Includes.Arches, "amd64"):
-		case slices.Contains(rule.Excludes.Arches, "amd64"):
-		case slices.ContainsFunc(rule.Includes.Caps, hasNot):
-		case slices.ContainsFunc(rule.Excludes.Caps, has):
-		default:
-			cfg.Syscalls = append(cfg.Syscalls, rule.LinuxSyscall)
-		}
 	}
 	return cfg
 }

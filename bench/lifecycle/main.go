@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"winbox/bench"
+	"winbox/seccomp/engineprofile"
 )
 
 func main() {
@@ -253,11 +254,8 @@ func makeBundle(dir, seccomp string) error {
 	spec.Process.Terminal, spec.Process.Args = false, []string{"/bin/true"}
 	spec.Root.Path = filepath.Join(dir, "rootfs")
 	if seccomp != "" {
-		if data, err = os.ReadFile(seccomp); err != nil {
+		if spec.Linux.Seccomp, err = engineprofile.Load(seccomp, dockerCapabilities...); err != nil {
 			return err
-		}
-		if err := json.Unmarshal(data, &spec.Linux.Seccomp); err != nil {
-			return fmt.Errorf("%s: %w", seccomp, err)
 		}
 		spec.Process.NoNewPrivileges = false
 		spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: dockerCapabilities, Permitted: dockerCapabilities, Effective: dockerCapabilities}
