@@ -283,13 +283,13 @@ func TestStateFile(t *testing.T) {
 		if _, err := Load(b.opt.Root, b.opt.ID); err == nil || !strings.Contains(err.Error(), "another version of winbox") {
 			t.Errorf("load: %v", err)
 		}
-		// It would leave behind what only the other version knows of.
-		if err := Delete(b.opt.Root, b.opt.ID, true); err == nil {
-			t.Error("deleted")
+		if err := Delete(b.opt.Root, b.opt.ID, false); err == nil {
+			t.Error("deleted without force")
 		}
-		if err := os.RemoveAll(dir); err != nil {
-			t.Fatal(err)
+		if err := Delete(b.opt.Root, b.opt.ID, true); err != nil {
+			t.Error(err)
 		}
+		b.nothingLeft()
 	})
 	t.Run("damaged", func(t *testing.T) {
 		write(`{"version": `)
