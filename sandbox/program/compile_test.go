@@ -339,7 +339,6 @@ func TestErrors(t *testing.T) {
 		{"mount without type", mounts(specs.Mount{Destination: "/x"}), "type: empty"},
 		{"bind of nothing", mounts(specs.Mount{Destination: "/x", Source: "/missing", Options: []string{"bind"}}), "mounts[0] (/x): source: no such file"},
 		{"tmpcopyup", mounts(specs.Mount{Destination: "/x", Type: "proc", Options: []string{"tmpcopyup"}}), `option "tmpcopyup" is for tmpfs only`},
-		{"option of a file system for a bind mount", mounts(specs.Mount{Destination: "/x", Source: "/srv", Options: []string{"rbind", "size=1m"}}), `option "size=1m": bind mounts cannot have any filesystem-specific options applied`},
 		{"option of a file system for a remounted bind mount", mounts(specs.Mount{Destination: "/x", Options: []string{"remount", "bind", "rsync"}}), `option "rsync": bind mounts cannot`},
 		{"id-mapped remount", mounts(specs.Mount{Destination: "/x", Options: []string{"remount"}, UIDMappings: []specs.LinuxIDMapping{{Size: 1}}}), "uidMappings: a mount that is there"},
 		{"id-mapped in a user namespace", func(s *specs.Spec, _ *Options) {
@@ -430,6 +429,20 @@ func TestMissingCapability(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(p.Warnings) != 2 || !strings.Contains(p.Warnings[0], "CAP_SYS_RESOURCE left out") || !strings.Contains(p.Warnings[1], "CAP_NEW left out") {
+		t.Errorf("warnings: %q", p.Warnings)
+	}
+}
+
+// TestBindOptions checks that options of a file system do not keep a bind mount
+// from being made.
+func TestBindOptions(t *testing.T) {
+	spec := bareSpec()
+	spec.Mounts = []specs.Mount{{Destination: "/x", Source: "/srv", Options: []string{"rbind", "size=1m", "sync", "ro"}}}
+	p, err := Compile(spec, testOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Warnings) != 2 || !strings.Contains(p.Warnings[0], "option size=1m left out") || !strings.Contains(p.Warnings[1], "option sync left out") {
 		t.Errorf("warnings: %q", p.Warnings)
 	}
 }

@@ -75,9 +75,7 @@ func (c *compiler) mount(index int, m *specs.Mount) error {
 		o.file = c.opt.MountFiles[index]
 	}
 	if o.bind {
-		if err := c.bindOptions(index, &o); err != nil {
-			return err
-		}
+		c.bindOptions(index, &o)
 	}
 	if slices.Contains(o.data, "mand") {
 		c.warn("mounts[%d] (%s): option mand has no effect: Linux has no mandatory locks any more", index, dest)
@@ -108,17 +106,13 @@ func (c *compiler) mount(index int, m *specs.Mount) error {
 }
 
 // bindOptions takes out the options that a bind mount cannot have, because
-// they are its file system's: those that every file system has are often given
-// all the same, and left out with a warning; any other is refused, as with runc.
-func (c *compiler) bindOptions(index int, o *mountOptions) error {
+// they are its file system's. They are often given all the same, and runtimes
+// pass over them: a warning says so.
+func (c *compiler) bindOptions(index int, o *mountOptions) {
 	for _, name := range o.data {
-		if !slices.Contains(superblockOptions, name) {
-			return fmt.Errorf("option %q: bind mounts cannot have any filesystem-specific options applied", name)
-		}
 		c.warn("mounts[%d] (%s): option %s left out: it is for file systems, not for bind mounts", index, c.spec.Mounts[index].Destination, name)
 	}
 	o.data = nil
-	return nil
 }
 
 // remount changes the attributes of what is mounted on dest, and, with options
