@@ -339,7 +339,6 @@ func TestErrors(t *testing.T) {
 		{"mount without type", mounts(specs.Mount{Destination: "/x"}), "type: empty"},
 		{"bind of nothing", mounts(specs.Mount{Destination: "/x", Source: "/missing", Options: []string{"bind"}}), "mounts[0] (/x): source: no such file"},
 		{"tmpcopyup", mounts(specs.Mount{Destination: "/x", Type: "proc", Options: []string{"tmpcopyup"}}), `option "tmpcopyup" is for tmpfs only`},
-		{"option of a file system for a remounted bind mount", mounts(specs.Mount{Destination: "/x", Options: []string{"remount", "bind", "rsync"}}), `option "rsync": bind mounts cannot`},
 		{"id-mapped remount", mounts(specs.Mount{Destination: "/x", Options: []string{"remount"}, UIDMappings: []specs.LinuxIDMapping{{Size: 1}}}), "uidMappings: a mount that is there"},
 		{"id-mapped in a user namespace", func(s *specs.Spec, _ *Options) {
 			userNamespace(s)
