@@ -232,7 +232,7 @@ func TestExecOnTerminal(t *testing.T) {
 // not winbox.
 func TestTerminalKeys(t *testing.T) {
 	t.Run("interrupt", func(t *testing.T) {
-		c, bundle := terminalBundle(t, `trap 'echo interrupted' INT; echo ready; busybox sleep 1000; echo after`)
+		c, bundle := terminalBundle(t, `trap 'echo interrupted' INT; busybox sh -c 'echo ready; exec busybox sleep 1000'; echo after`)
 		s := newScreen(t, 24, 80)
 		cmd := c.process("run", "--bundle", bundle, testID())
 		s.attach(cmd)
@@ -248,7 +248,8 @@ func TestTerminalKeys(t *testing.T) {
 		s := newScreen(t, 24, 80)
 		cmd := c.process("run", "--bundle", bundle, testID())
 		s.attach(cmd)
-		s.enter("echo rea''dy; busybox sleep 1000\r")
+		// Said by the process that is in the foreground: only then is the key for it.
+		s.enter("busybox sh -c 'echo rea\"\"dy; exec busybox sleep 1000'\r")
 		s.await("ready")
 		s.enter("\x1a")
 		s.await("Stopped")
