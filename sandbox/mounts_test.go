@@ -457,6 +457,42 @@ func TestDevices(t *testing.T) {
 }
 
 // TestHostileImage runs images that have something else where the set-up
+// TestRenamesElsewhere makes containers whose mounts lead over ".." of the
+// image's links while files are renamed all the time, in a folder that has
+// nothing to do with them: openat2(2) fails with EAGAIN then.
+func TestRenamesElsewhere(t *testing.T) {
+	elsewhere := t.TempDir()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		a, b := filepath.Join(elsewhere, "a"), filepath.Join(elsewhere, "b")
+		if err := os.WriteFile(a, nil, 0o600); err != nil {
+			t.Error(err)
+		}
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				os.Rename(a, b)
+				os.Rename(b, a)
+			}
+		}
+	}()
+	defer func() { close(stop); <-stopped }()
+	for range 20 {
+		b := newBundle(t, "/bin/true")
+		if err := os.MkdirAll(b.path("data/deep"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		b.symlink("../../../../../../../../data/deep/../../data/deep/..", "link")
+		for _, name := range []string{"a", "b", "c", "d"} {
+			b.mount(bind(b.hostFile(name, ""), "/link/"+name))
+		}
+		b.expect("")
+	}
+}
+
 // expects its own.
 func TestHostileImage(t *testing.T) {
 	t.Run("null is a link", func(t *testing.T) {
