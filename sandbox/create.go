@@ -259,7 +259,10 @@ func (n *creation) make(group *cgroup.Group) error {
 	grouped := make(chan error, 1)
 	go func() { grouped <- n.makeGroup() }()
 	p, encoded, err := n.compile(group)
-	if err := errors.Join(<-grouped, err); err != nil {
+	if groupErr := <-grouped; err == nil {
+		err = groupErr
+	}
+	if err != nil {
 		return err
 	}
 	if err := n.makeResctrl(); err != nil {
