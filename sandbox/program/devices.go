@@ -2,6 +2,7 @@ package program
 
 import (
 	"fmt"
+	"hash/fnv"
 	"os"
 	"path"
 	"slices"
@@ -124,6 +125,14 @@ func (c *compiler) deviceNodes(list []specs.LinuxDevice) {
 	}
 }
 
+// draftName is a name for a file that is to be called name: one of the
+// container's own, and no longer than file names may be.
+func (c *compiler) draftName(name string) string {
+	h := fnv.New64a()
+	h.Write([]byte(c.opt.ID + "/" + name))
+	return fmt.Sprintf(".winbox-%016x", h.Sum64())
+}
+
 func (c *compiler) deviceNode(d *specs.LinuxDevice, dir Register) {
 	what := "make " + d.Path
 	perm := uint32(0o666)
@@ -135,10 +144,13 @@ func (c *compiler) deviceNode(d *specs.LinuxDevice, dir Register) {
 	node := mode(deviceTypes[d.Type] | perm)
 	made := c.label()
 	c.call("mknodat", what, dir, name, node, dev).tolerate(unix.EEXIST).ok(made)
-	// What the image has under this name may be anything; only on a read-only
-	// file system it stays, as with runc. Another container with the same root file system may be doing the same.
-	c.call("unlinkat", "remove the image's "+d.Path, dir, name, 0).tolerate(unix.ENOENT, unix.EROFS)
-	c.call("mknodat", what, dir, name, node, dev).tolerate(unix.EEXIST)
+	// What the image has under this name may be anything; only on a read-only file system it stays, as with runc. It is
+	// replaced in one step: the root file system may be that of another container, too, which would make a file of the
+	// name as soon as there is none.
+	draft := c.draftName(name)
+	c.call("unlinkat", "remove what a killed set-up has left", dir, draft, 0).tolerate(unix.ENOENT, unix.EROFS)
+	c.call("mknodat", what, dir, draft, node, dev).tolerate(unix.EROFS).failed(made)
+	c.call("renameat", "replace the image's "+d.Path, dir, draft, dir, name)
 	c.place(made)
 	uid, gid := 0, 0
 	if d.UID != nil {

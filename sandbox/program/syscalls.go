@@ -39,6 +39,7 @@ var numbers = map[string]uint32{
 	"prctl":             unix.SYS_PRCTL,
 	"prlimit64":         unix.SYS_PRLIMIT64,
 	"recvfrom":          unix.SYS_RECVFROM,
+	"renameat":          unix.SYS_RENAMEAT,
 	"sched_setaffinity": unix.SYS_SCHED_SETAFFINITY,
 	"sched_setattr":     unix.SYS_SCHED_SETATTR,
 	"seccomp":           unix.SYS_SECCOMP,
