@@ -330,19 +330,26 @@ func (i *initProcess) awaitReport(child int) error {
 	var poll error
 	err = raw.Control(func(control uintptr) {
 		fds := []unix.PollFd{{Fd: int32(control), Events: unix.POLLIN}, {Fd: int32(process), Events: unix.POLLIN}}
-		for {
-			if _, poll = unix.Poll(fds, -1); poll != unix.EINTR {
-				break
-			}
+		if _, poll = pollFDs(fds, -1); poll != nil || fds[0].Revents != 0 {
+			return
 		}
 		// What it has sent before it ended is there by now.
-		if poll == nil && fds[0].Revents == 0 {
-			if n, err := unix.Poll(fds[:1], 0); n == 0 && err == nil {
-				poll = errors.New("container init was killed before the container was built")
-			}
+		var n int
+		if n, poll = pollFDs(fds[:1], 0); poll == nil && n == 0 {
+			poll = errors.New("container init was killed before the container was built")
 		}
 	})
 	return errors.Join(err, poll)
+}
+
+// pollFDs is poll(2), again after a signal: the end of a child sends one.
+func pollFDs(fds []unix.PollFd, timeout int) (int, error) {
+	for {
+		n, err := unix.Poll(fds, timeout)
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
 }
 
 // warn logs a step that was left out.
