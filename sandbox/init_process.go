@@ -241,25 +241,35 @@ func (m *message) closeFiles() {
 // namespaces. It becomes a child of this one (CLONE_PARENT), and the one that
 // cloned it ends.
 func (i *initProcess) awaitClone(p *program.Program) error {
+	m, err := i.receivePID(p, i.pid)
+	if err != nil {
+		return err
+	}
+	first := i.pid
+	i.pid = int(m.value)
+	_, err = wait(first)
+	return err
+}
+
+// receivePID receives the report of a process id, which the child sender is to
+// send, or anybody if it is 0 (see [initProcess.awaitReport]).
+func (i *initProcess) receivePID(p *program.Program, sender int) (message, error) {
 	for {
-		if err := i.awaitReport(i.pid); err != nil {
-			return err
+		if err := i.awaitReport(sender); err != nil {
+			return message{}, err
 		}
 		m, err := receive(i.control)
 		switch {
 		case err != nil:
-			return i.reason(p, err)
+			return m, i.reason(p, err)
 		case m.kind == program.ReportError:
-			return p.Failure(int(m.index), unix.Errno(m.value))
+			return m, p.Failure(int(m.index), unix.Errno(m.value))
 		case m.kind == program.ReportWarning:
 			i.warn(p, m)
 		case m.kind == program.ReportPID:
-			first := i.pid
-			i.pid = int(m.value)
-			_, err = wait(first)
-			return err
+			return m, nil
 		default:
-			return fmt.Errorf("container init: report %d where a process id was expected", m.kind)
+			return m, fmt.Errorf("container init: report %d where a process id was expected", m.kind)
 		}
 	}
 }
@@ -279,22 +289,13 @@ func (i *initProcess) awaitNested(p *program.Program) error {
 		if slices.Contains(others, sender) {
 			sender = 0 // only the last has the connection besides
 		}
-		if err := i.awaitReport(sender); err != nil {
+		m, err := i.receivePID(p, sender)
+		if err != nil {
 			return err
 		}
-		m, err := receive(i.control)
-		switch {
-		case err != nil:
-			return i.reason(p, err)
-		case m.kind == program.ReportError:
-			return p.Failure(int(m.index), unix.Errno(m.value))
-		case m.kind == program.ReportWarning:
-			i.warn(p, m)
-		case m.kind != program.ReportPID:
-			return fmt.Errorf("container init: report %d where a process id was expected", m.kind)
-		case m.sender == first:
+		if m.sender == first {
 			second = int(m.value)
-		default:
+		} else {
 			others = append(others, m.sender)
 		}
 	}

@@ -99,12 +99,7 @@ func (c *Container) forwardReady(process *os.File, mainPID bool) error {
 	// The end of the process ends the wait.
 	go func() {
 		defer process.Close()
-		poll := []unix.PollFd{{Fd: int32(process.Fd()), Events: unix.POLLIN}}
-		for {
-			if _, err := unix.Poll(poll, -1); err != unix.EINTR {
-				break
-			}
-		}
+		_, _ = pollFDs([]unix.PollFd{{Fd: int32(process.Fd()), Events: unix.POLLIN}}, -1)
 		c.notify.SetReadDeadline(time.Now())
 	}()
 	message := make([]byte, 4096)
