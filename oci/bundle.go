@@ -84,6 +84,21 @@ func decode(r io.Reader, v any) error {
 	return jsontree.Unmarshal(data, v)
 }
 
+// VersionAtLeast tells whether a version of the specification, that of a bundle, is
+// major.minor or later; a pre-release counts as the release. What names no minor
+// version is taken for the latest.
+func VersionAtLeast(version string, major, minor int) bool {
+	first, rest, _ := strings.Cut(version, ".")
+	second, _, _ := strings.Cut(rest, ".")
+	second, _, _ = strings.Cut(second, "-")
+	m, err := strconv.Atoi(first)
+	n, minorErr := strconv.Atoi(second)
+	if err != nil || minorErr != nil {
+		return true
+	}
+	return m > major || m == major && n >= minor
+}
+
 // check makes sure of what every container needs; what concerns the set-up is
 // checked where it is compiled.
 func check(spec *specs.Spec) error {

@@ -142,3 +142,14 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestVersionAtLeast(t *testing.T) {
+	for version, want := range map[string]bool{
+		"1.0.0": false, "1.0.2-dev": false, "1.2.1": false, "1.2.1+dev": false, "1.3.0": true, "1.3.0-rc.1": true, "1.3": true, "1.3-dev": true,
+		"1.10.0": true, "1.99.0": true, "1": true, "1.x": true, "": true, "0.9.0": false, "2.0.0": true,
+	} {
+		if got := VersionAtLeast(version, 1, 3); got != want {
+			t.Errorf("%q: %v", version, got)
+		}
+	}
+}

@@ -210,7 +210,7 @@ func (n *creation) undo() error {
 		return err
 	}
 	if n.hooked {
-		n.poststop(n.opt.Bundle.Spec.Hooks, n.opt.Log)
+		n.poststop(n.opt.Bundle.Spec, n.opt.Log)
 	}
 	return nil
 }
@@ -274,9 +274,9 @@ func (n *creation) make(group *cgroup.Group) error {
 	if err := announce(n.rec.PID, n.opt.PIDFD, n.opt.PIDFile); err != nil {
 		return err
 	}
-	if h := n.opt.Bundle.Spec.Hooks; n.opt.Start && h != nil {
+	if spec := n.opt.Bundle.Spec; n.opt.Start && spec.Hooks != nil {
 		n.hooked = true
-		return n.runHooks("poststart", oci.Running, h.Poststart)
+		return n.poststart(spec, n.opt.Log)
 	}
 	return nil
 }

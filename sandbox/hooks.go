@@ -37,9 +37,9 @@ const hookStderr = 4096
 const hookOutputDelay = time.Second
 
 // runHooks runs hooks in the runtime's namespaces, one after the other, until
-// one fails; those of a container that has stopped all run.
-func (c *Container) runHooks(kind string, status oci.Status, hooks []specs.Hook) error {
-	return c.eachHook(kind, status, hooks, func(ctx context.Context, h *specs.Hook, state []byte, stderr io.Writer) error {
+// one fails. With a log, failures are warnings there and all hooks run.
+func (c *Container) runHooks(kind string, status oci.Status, hooks []specs.Hook, log *slog.Logger) error {
+	return c.eachHook(kind, status, hooks, log, func(ctx context.Context, h *specs.Hook, state []byte, stderr io.Writer) error {
 		cmd := exec.CommandContext(ctx, h.Path)
 		if len(h.Args) > 0 {
 			cmd.Args = h.Args
@@ -60,11 +60,11 @@ func (c *Container) runHooks(kind string, status oci.Status, hooks []specs.Hook)
 
 // runHooksInside runs hooks in the container's namespaces.
 func (c *Container) runHooksInside(kind string, status oci.Status, hooks []specs.Hook) error {
-	return c.eachHook(kind, status, hooks, c.runHookInside)
+	return c.eachHook(kind, status, hooks, nil, c.runHookInside)
 }
 
-// eachHook checks hooks and runs them with run.
-func (c *Container) eachHook(kind string, status oci.Status, hooks []specs.Hook, run func(context.Context, *specs.Hook, []byte, io.Writer) error) error {
+// eachHook runs hooks with run; log is as in [Container.runHooks].
+func (c *Container) eachHook(kind string, status oci.Status, hooks []specs.Hook, log *slog.Logger, run func(context.Context, *specs.Hook, []byte, io.Writer) error) error {
 	if len(hooks) == 0 {
 		return nil
 	}
@@ -77,7 +77,6 @@ func (c *Container) eachHook(kind string, status oci.Status, hooks []specs.Hook,
 	if err != nil {
 		return err
 	}
-	var failed []error
 	for i := range hooks {
 		h := &hooks[i]
 		ctx, cancel := context.Background(), context.CancelFunc(func() {})
@@ -96,12 +95,12 @@ func (c *Container) eachHook(kind string, status oci.Status, hooks []specs.Hook,
 		default:
 			continue
 		}
-		failed = append(failed, err)
-		if status != oci.Stopped {
-			break
+		if log == nil {
+			return err
 		}
+		log.Warn(err.Error())
 	}
-	return errors.Join(failed...)
+	return nil
 }
 
 // runHookInside runs one hook through the init ELF.
@@ -190,29 +189,46 @@ func checkHooks(h *specs.Hooks) error {
 // createHooks runs the hooks that belong before the container enters its root.
 func (c *Container) createHooks(h *specs.Hooks) error {
 	//lint:ignore SA1019 engines still send it
-	if err := c.runHooks("prestart", oci.Created, h.Prestart); err != nil {
+	if err := c.runHooks("prestart", oci.Created, h.Prestart, nil); err != nil {
 		return err
 	}
-	if err := c.runHooks("createRuntime", oci.Created, h.CreateRuntime); err != nil {
+	if err := c.runHooks("createRuntime", oci.Created, h.CreateRuntime, nil); err != nil {
 		return err
 	}
 	return c.runHooksInside("createContainer", oci.Created, h.CreateContainer)
 }
 
+// poststart runs the hooks of a container whose program runs. A failing one is an
+// error, for which the caller has to stop the container, since version 1.3 of the
+// specification; to a bundle of an older version it is a warning (runtime.md, "Lifecycle").
+func (c *Container) poststart(spec *specs.Spec, log *slog.Logger) error {
+	if spec.Hooks == nil {
+		return nil
+	}
+	if oci.VersionAtLeast(spec.Version, 1, 3) {
+		log = nil
+	}
+	return c.runHooks("poststart", oci.Running, spec.Hooks.Poststart, log)
+}
+
 // poststop runs the hooks of a container that is gone: their failures are
 // warnings (runtime.md, "Lifecycle").
-func (c *Container) poststop(h *specs.Hooks, log *slog.Logger) {
-	if err := c.runHooks("poststop", oci.Stopped, h.Poststop); err != nil {
+func (c *Container) poststop(spec *specs.Spec, log *slog.Logger) {
+	if spec.Hooks == nil {
+		return
+	}
+	if err := c.runHooks("poststop", oci.Stopped, spec.Hooks.Poststop, log); err != nil {
 		log.Warn(err.Error())
 	}
 }
 
-// hooks are those of the container's configuration; none when it cannot be read.
-func (c *Container) hooks() *specs.Hooks {
+// specWithHooks is the container's configuration if that has hooks; an empty one when
+// it has none, or cannot be read.
+func (c *Container) specWithHooks() *specs.Spec {
 	if c.rec.Hooks { // else the configuration need not be read
 		if spec, err := c.Spec(); err == nil && spec.Hooks != nil {
-			return spec.Hooks
+			return spec
 		}
 	}
-	return &specs.Hooks{}
+	return &specs.Spec{Hooks: &specs.Hooks{}}
 }

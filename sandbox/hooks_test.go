@@ -169,6 +169,35 @@ func TestHooksFail(t *testing.T) {
 			})
 		}
 	}
+	// Before version 1.3 of the specification, the program runs on.
+	for _, atOnce := range []bool{false, true} {
+		t.Run(fmt.Sprintf("poststart of version 1.2, started at once %v", atOnce), func(t *testing.T) {
+			var log logBuffer
+			before := slog.Default()
+			slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+			defer slog.SetDefault(before)
+			b := sleeper(t)
+			b.opt.Start, b.opt.Log = atOnce, slog.Default()
+			b.spec.Version = "1.2.1"
+			b.hook("poststart", "echo spoilt >&2; exit 7")
+			b.hook("poststart", "touch "+b.path("data/next"))
+			c := b.create()
+			if !atOnce {
+				if err := c.Start(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if status := c.Status(); status != oci.Running {
+				t.Errorf("status %s", status)
+			}
+			if !strings.Contains(log.String(), "poststart hook #0 /bin/sh: exit status 7: spoilt") {
+				t.Errorf("log: %s", log.String())
+			}
+			if _, err := os.Stat(b.path("data/next")); err != nil {
+				t.Errorf("the next hook has not run: %v", err)
+			}
+		})
+	}
 	t.Run("poststop", func(t *testing.T) {
 		var log logBuffer
 		before := slog.Default()

@@ -36,14 +36,14 @@ func (c *Container) Start() error {
 	default:
 		return ErrStartRunning
 	}
-	hooks := c.hooks()
-	if err := c.runHooksInside("startContainer", oci.Created, hooks.StartContainer); err != nil {
+	spec := c.specWithHooks()
+	if err := c.runHooksInside("startContainer", oci.Created, spec.Hooks.StartContainer); err != nil {
 		return errors.Join(err, c.end())
 	}
 	if err := c.release(); err != nil {
 		return err
 	}
-	if err := c.runHooks("poststart", oci.Running, hooks.Poststart); err != nil {
+	if err := c.poststart(spec, slog.Default()); err != nil {
 		return errors.Join(err, c.end())
 	}
 	return nil
@@ -193,14 +193,14 @@ func (c *Container) Delete(force bool) error {
 	if status := c.Status(); !force && status != oci.Stopped && status != oci.Created {
 		return fmt.Errorf("cannot delete container %s that is not stopped: %s", c.rec.ID, status)
 	}
-	hooks := c.hooks()
+	spec := c.specWithHooks()
 	if err := c.end(); err != nil {
 		return err
 	}
 	if err := c.remove(); err != nil {
 		return err
 	}
-	c.poststop(hooks, slog.Default())
+	c.poststop(spec, slog.Default())
 	return nil
 }
 

@@ -10,6 +10,9 @@ self=$(realpath "$0")
 cd "$(dirname "$self")/.."
 build=$PWD/build/validate
 
+# Programs that want what a later version of the specification has changed: they run with bundles of version 1.0.
+older=poststart_fail
+
 fail() { echo "validate.sh: $*" >&2; exit 1; }
 
 # Prints mount point, type and options of each control group hierarchy.
@@ -51,7 +54,7 @@ inside() { # RUNTIME PROGRAM
 	mount -t tmpfs tmpfs /run
 
 	local programs=$build/bin
-	[ "$1" != crun ] || programs=$build/bin-1.0
+	if [ "$1" = crun ] || [[ " $older " == *" $2 "* ]]; then programs=$build/bin-1.0; fi
 	cp "$programs/runtimetest" "$build/rootfs-amd64.tar.gz" "$work"
 	cd "$work"
 	local status=0
@@ -147,25 +150,26 @@ module=github.com/opencontainers/runtime-tools
 folder() { (cd test/validate && go mod download "$1" && go list -m -f '{{.Dir}}' "$1"); }
 made=$( (cat test/validate/go.{mod,sum} && go version) | sha256sum)
 # Linking the programs takes longer than running them.
-build_programs() { # FOLDER [FLAG...]
-	[ "$(cat "$build/$1/.made" 2>/dev/null)" != "$made" ] || return 0
-	(cd test/validate && CGO_ENABLED=0 GOFLAGS='' go build -ldflags -s -o "$build/$1/" "${@:2}" tool)
-	echo "$made" >"$build/$1/.made"
+build_programs() { # FOLDER FLAG... PACKAGE...
+	[ "$(cat "$build/$1/.made" 2>/dev/null)" != "$made $*" ] || return 0
+	(cd test/validate && CGO_ENABLED=0 GOFLAGS='' go build -ldflags -s -o "$build/$1/" "${@:2}")
+	echo "$made $*" >"$build/$1/.made"
 }
-build_programs bin
+build_programs bin tool
 cp "$(folder $module)/rootfs-amd64.tar.gz" "$build/"
-if [[ " $runtimes " == *" crun "* ]]; then
-	# crun 1.8 takes bundles of version 1.0 only. It gets programs that say so and are the same otherwise.
-	spec=github.com/opencontainers/runtime-spec
-	rm -rf "$build/runtime-spec"
-	cp -r --no-preserve=mode "$(folder $spec)" "$build/runtime-spec"
-	sed -i -E 's/(VersionMinor|VersionPatch) = [0-9]+/\1 = 0/' "$build/runtime-spec/specs-go/version.go"
-	echo "module $spec" >"$build/runtime-spec/go.mod"
-	cp test/validate/go.mod "$build/1.0.mod"
-	cp test/validate/go.sum "$build/1.0.sum"
-	go mod edit -replace "$spec=$build/runtime-spec" "$build/1.0.mod"
-	build_programs bin-1.0 -modfile "$build/1.0.mod"
-fi
+# What runs with bundles of version 1.0 are programs that say so and are the same otherwise. crun 1.8 takes no others.
+spec=github.com/opencontainers/runtime-spec
+rm -rf "$build/runtime-spec"
+cp -r --no-preserve=mode "$(folder $spec)" "$build/runtime-spec"
+sed -i -E 's/(VersionMinor|VersionPatch) = [0-9]+/\1 = 0/' "$build/runtime-spec/specs-go/version.go"
+echo "module $spec" >"$build/runtime-spec/go.mod"
+cp test/validate/go.mod "$build/1.0.mod"
+cp test/validate/go.sum "$build/1.0.sum"
+go mod edit -replace "$spec=$build/runtime-spec" "$build/1.0.mod"
+packages=tool
+[[ " $runtimes " == *" crun "* ]] || packages="$module/cmd/runtimetest $(printf "$module/validation/%s " $older)"
+# shellcheck disable=SC2086
+build_programs bin-1.0 -modfile "$build/1.0.mod" $packages
 programs=$*
 [ -n "$programs" ] || programs=$(cd test/validate && go list tool | sed -n "s|^$module/validation/||p" | sort)
 
