@@ -43,6 +43,13 @@
 // most 0x7ffffffff000. Without the file a built-in list is used: what Wine 10
 // reserves on x86-64.
 //
+// # The report
+//
+// The preloader leaves a record of its work at a fixed address in its own
+// pages: 0x400010108000 on x86-64, 0x7c408000 on i386. Its form is that of
+// [winbox/preload.ParseReport], which reads it from /proc/PID/mem. The program
+// can overwrite it, as it can everything in its process.
+//
 // # Wine's side of the protocol
 //
 // Read in the sources of Wine 8.0 and 10.0, which agree but for the last point:

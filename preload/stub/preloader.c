@@ -16,6 +16,7 @@
 #include <asm/fcntl.h>
 #include <linux/auxvec.h>
 #include <linux/prctl.h>
+#include <linux/time.h>
 #include <linux/uio.h>
 
 #include "stub.h"
@@ -64,6 +65,29 @@ static u32 piece_count;
  */
 #define STACK_ROOM (9ULL << 20)
 #define STACK_ROOM_ALIGN (1ULL << 20)
+
+/* What a stage did. */
+struct stage_report {
+	u64 holes;	 /* unmapped ranges that it took */
+	u64 calls;	 /* of mmap */
+	u64 bytes;	 /* that it took */
+	u64 nanoseconds; /* that it lasted */
+};
+
+/*
+ * For whoever looks at the process from outside, at a fixed place
+ * (preloader-*.ld). The form is documented in doc.go. The magic is written
+ * when the first stage is over, so that half a report is none.
+ */
+#define REPORT_MAGIC 0x3130545045524257ULL /* "WBREPT01" */
+static struct {
+	u64 magic;
+	u32 stages; /* that are over */
+	u32 zero;
+	u64 limit;
+	u64 shared_heap_start, shared_heap_end;
+	struct stage_report stage[2];
+} report __attribute__((section(".report")));
 
 /* What the second stage needs of the first. */
 static struct {
@@ -292,6 +316,39 @@ static void add_piece(u64 start, u64 end)
 	pieces[piece_count++].size = end - start;
 }
 
+static u64 nanoseconds(void)
+{
+	struct __kernel_old_timespec now = { 0 };
+
+	/* clock_gettime(2): the time that a stage takes is part of the report. Where it is refused, the time is 0. */
+	syscall2(__NR_clock_gettime, CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
+
+/* The stage that is under way, and where the last hole that it took ends: what touches it is the same hole. */
+static struct stage_report *stage;
+static u64 last_end;
+
+static void stage_begin(void)
+{
+	stage = &report.stage[report.stages];
+	stage->nanoseconds = -nanoseconds();
+	last_end = 0;
+}
+
+static void stage_end(void)
+{
+	stage->nanoseconds += nanoseconds();
+	report.stages++;
+}
+
+static void count_taken(u64 start, u64 end)
+{
+	stage->holes += start != last_end;
+	stage->bytes += end - start;
+	last_end = end;
+}
+
 /*
  * Takes the free parts of a range out of circulation. Halves the range until
  * a half is free or full. What was taken is published for Wine if asked.
@@ -310,7 +367,9 @@ static void reserve(u64 start, u64 end, int publish)
 	 */
 	got = syscall6(__NR_mmap, start, end - start, PROT_NONE,
 		       MAP_FIXED_NOREPLACE | MAP_NORESERVE | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	stage->calls++;
 	if ((u64)got == start) {
+		count_taken(start, end);
 		if (publish)
 			add_piece(start, end);
 		return;
@@ -429,7 +488,9 @@ static void describe(u64 *auxv, const struct image *loader, u64 interpreter_base
 /* The second stage; returns where the program begins. The name is start-amd64.S's. */
 u64 fill_above_limit(void)
 {
+	stage_begin();
 	reserve_around_stack((struct range){ second.limit, USER_TOP }, (u64)__builtin_frame_address(0), 0);
+	stage_end();
 	return second.entry;
 }
 
@@ -480,8 +541,12 @@ u64 preload(u64 *stack)
 		describe(auxv, &loader, 0, second.entry, argv[1]);
 	}
 
+	report.limit = layout.limit;
+	stage_begin();
 	for (u32 i = 0; i < layout.count; i++)
 		reserve_around_stack(layout.range[i], (u64)stack, 1);
+	stage_end();
+	report.magic = REPORT_MAGIC;
 	/* A loader of another kind does without; Wine's reads the list when it sets up its address space. */
 	published = image_variable(&loader, "wine_main_preload_info", sizeof(*published));
 	if (published)

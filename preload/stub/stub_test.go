@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -16,6 +17,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"winbox/preload"
+	"winbox/preload/pe"
 )
 
 // The constants of preloader.c and stub.h that tests check against.
@@ -155,7 +159,8 @@ func buildProbe(t testing.TB, kind string) string {
 			loaded := build(t, "gcc", "libloaded.so", "library.c", "-shared", "-fPIC", `-DNAME="loaded"`)
 			flags = append([]string{"-Wl,--no-as-needed", linked, `-DLIBRARY="` + loaded + `"`}, flags...)
 		}
-		return build(t, "gcc", "probe", "probe.c", flags...)
+		report := fmt.Sprintf("-DREPORT=%#x", preload.ReportAddress(pe.MachineAMD64))
+		return build(t, "gcc", "probe", "probe.c", append([]string{report}, flags...)...)
 	}
 	t.Fatalf("no such kind of probe: %s", kind)
 	return ""
@@ -179,6 +184,7 @@ type report struct {
 	early    []mapping // when main began
 	late     []mapping // at the end
 	reserved []span    // what wine_main_preload_info says
+	work     *preload.Report
 }
 
 func parseMaps(t testing.TB, lines []string) []mapping {
@@ -220,6 +226,15 @@ func parseReport(t testing.TB, out string) *report {
 			t.Fatalf("reserved %q: %v", line, err)
 		}
 		r.reserved = append(r.reserved, s)
+	}
+	for _, line := range r.lists["report"] {
+		b, err := hex.DecodeString(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.work, err = preload.ParseReport(b); err != nil {
+			t.Error(err)
+		}
 	}
 	r.early, r.late = parseMaps(t, r.lists["map"]), parseMaps(t, r.lists["late"])
 	return r
@@ -518,6 +533,54 @@ func TestDefaultLayout(t *testing.T) {
 		if want := defaultRanges[:2]; len(got.reserved) != 3 || fmt.Sprint(got.reserved[:2]) != fmt.Sprint(want) {
 			t.Errorf("published %x, want %x and the top", got.reserved, want)
 		}
+	}
+}
+
+// What the preloader tells of its work is what the memory map shows.
+func TestReport(t *testing.T) {
+	preloader := preloaderFile(t)
+	ranges := []span{{0x10000, 0x20000}, {0x30000, 0x7fff0000}, {0x140000000, 0x150000000}}
+	const limit = 0x7e0000000000
+	for _, kind := range []string{"exec", "pie", "static"} {
+		t.Run(kind, func(t *testing.T) {
+			path := buildProbe(t, kind)
+			r := run{preloader: preloader, layout: encodeLayout(limit, ranges...), fixed: true}
+			got := probe(t, r, path)
+			if got.work == nil {
+				t.Fatal("no report")
+			}
+			want, holes := uint64(0), uint64(3)
+			for _, r := range ranges {
+				want += r.end - r.start
+			}
+			if kind != "pie" { // the program itself sits in the second range, and splits it
+				holes++
+				for _, m := range got.early {
+					if m.start < ranges[1].end && m.rights != "---p" {
+						want -= m.end - m.start
+					}
+				}
+			}
+			if r := got.work.Reserve; r.Holes != holes || r.Bytes != want || r.Calls < r.Holes || r.Time == 0 {
+				t.Errorf("first stage %+v, want %d holes of %d bytes", r, holes, want)
+			}
+			filled, pieces := uint64(0), uint64(0)
+			for _, m := range got.early {
+				if m.start >= limit && m.rights == "---p" && m.name == "" {
+					filled += m.end - m.start
+					pieces++
+				}
+			}
+			if f := got.work.Fill; f.Bytes != filled || f.Holes != pieces || pieces < 2 || f.Calls < f.Holes || f.Time == 0 {
+				t.Errorf("second stage %+v, want %d holes of %d bytes", f, pieces, filled)
+			}
+			if w := got.work; !w.Filled || w.Limit != limit || w.SharedHeap != (preload.Range{}) {
+				t.Errorf("report %+v", w)
+			}
+		})
+	}
+	if got := probe(t, run{}, buildProbe(t, "pie")); got.work != nil {
+		t.Errorf("a report without a preloader: %+v", got.work)
 	}
 }
 

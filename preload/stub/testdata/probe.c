@@ -104,6 +104,21 @@ static int time_from_vdso(void)
 	return status == 0;
 }
 
+/* What the preloader has left of its work at REPORT, in hexadecimal; nothing where nothing is mapped. */
+static void show_report(void)
+{
+	unsigned char bytes[104];
+	FILE *f = fopen("/proc/self/mem", "r");
+
+	if (!f || fseeko(f, REPORT, SEEK_SET) || fread(bytes, sizeof(bytes), 1, f) != 1)
+		return;
+	fclose(f);
+	printf("report ");
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		printf("%02x", bytes[i]);
+	printf("\n");
+}
+
 static void at_exit(void)
 {
 	printf("atexit\n");
@@ -124,6 +139,7 @@ int main(int argc, char **argv)
 	dl_iterate_phdr(show_object, NULL);
 	for (struct preload_info *r = wine_main_preload_info; r && r->size; r++)
 		printf("reserved %lx-%lx\n", (unsigned long)r->address, (unsigned long)r->address + r->size);
+	show_report();
 	show_file("comm", "/proc/self/comm");
 	printf("vdso %d\n", time_from_vdso());
 	atexit(at_exit);
