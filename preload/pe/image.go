@@ -75,6 +75,9 @@ type Image struct {
 
 	r    io.ReaderAt
 	size int64
+	// Where the COFF header's signature is, and how long the optional header
+	// behind it, in bytes.
+	peOffset, optionalLen int64
 }
 
 // Directory is one data directory: where a table is, and how long (PE Format,
@@ -92,8 +95,10 @@ const (
 	DirResource    = 2
 	DirSecurity    = 4
 	DirBaseReloc   = 5
+	DirDebug       = 6
 	DirTLS         = 9
 	DirLoadConfig  = 10
+	DirBoundImport = 11
 	DirDelayImport = 13
 	DirCLR         = 14
 )
@@ -172,12 +177,12 @@ func Open(r io.ReaderAt, size int64) (*Image, error) {
 	if string(coff[:4]) != peSignature {
 		return nil, &NotPEError{Kind: classifyMZ(coff)}
 	}
-	img := &Image{r: r, size: size}
+	img := &Image{r: r, size: size, peOffset: pe, optionalLen: int64(binary.LittleEndian.Uint16(coff[20:]))}
 	img.Machine = Machine(binary.LittleEndian.Uint16(coff[4:]))
 	img.TimeDateStamp = binary.LittleEndian.Uint32(coff[8:])
 	img.Characteristics = Characteristics(binary.LittleEndian.Uint16(coff[22:]))
 	sections := int64(binary.LittleEndian.Uint16(coff[6:]))
-	optLen := int64(binary.LittleEndian.Uint16(coff[20:]))
+	optLen := img.optionalLen
 	if sections > MaxSections {
 		return nil, malformed("COFF header", "%s sections; the Windows loader takes at most %d", thousands(sections), MaxSections)
 	}

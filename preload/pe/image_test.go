@@ -164,7 +164,7 @@ func TestOpenReadsOnce(t *testing.T) {
 }
 
 // patch returns b with the little-endian value at off, of as many bytes as v has.
-func patch[T uint16 | uint32 | uint64](b []byte, off int, v T) []byte {
+func patch[T uint16 | uint32 | uint64 | [2]uint32](b []byte, off int, v T) []byte {
 	b = bytes.Clone(b)
 	switch v := any(v).(type) {
 	case uint16:
@@ -173,6 +173,9 @@ func patch[T uint16 | uint32 | uint64](b []byte, off int, v T) []byte {
 		binary.LittleEndian.PutUint32(b[off:], v)
 	case uint64:
 		binary.LittleEndian.PutUint64(b[off:], v)
+	case [2]uint32:
+		binary.LittleEndian.PutUint32(b[off:], v[0])
+		binary.LittleEndian.PutUint32(b[off+4:], v[1])
 	}
 	return b
 }
@@ -278,7 +281,7 @@ func TestHostileDirectories(t *testing.T) {
 		{"relocation block too long", patch(good, at(5)+4, uint32(0xfffffff0)), parseRelocations, "malformed: relocation table: the block at 0x2140 has a size of 4294967280 bytes, with 28 left in the table"},
 		{"relocation page outside", patch(good, at(5), uint32(0x00100000)), parseRelocations, "malformed: relocation table: a fixup at 0x100000 lies outside the image"},
 		{"relocation type unknown", patch(good, at(5)+8, uint16(0xf000)), parseRelocations, "malformed: relocation table: type 15 at 0x2148 is unknown"},
-		{"relocations past the table", patch(good, dirRVA(5)+4, uint32(0xffffffff)), parseRelocations, "malformed: relocation table: type 15 at 0x2302 is unknown"},
+		{"relocations past the table", patch(good, dirRVA(5)+4, uint32(0xffffffff)), parseRelocations, "malformed: relocation table: the block at 0x215c has a size of 1073745920 bytes, with 1188 left in the file"},
 		{"TLS data backwards", patch(good, at(9)+8, uint64(1)), parseTLS, "malformed: TLS directory: data from 0x140002000 to 0x1"},
 		{"TLS callbacks outside", patch(good, at(9)+24, uint64(1)), parseTLS, "malformed: TLS directory: address 0x1 lies outside the image"},
 		{"load config outside", patch(good, dirRVA(10), uint32(0x00ff0000)), parseLoadConfig, "malformed: load configuration: 4 bytes at 0xff0000 lie outside the image's sections"},

@@ -37,18 +37,18 @@ type RelocationTable struct {
 
 // Relocations walks and checks the base relocations; nil when the image has
 // none (PE Format, "The .reloc Section"). The work is bounded by the size of the
-// directory, which lies inside one section.
+// file, in which the table must be.
 //
 // # Errors
 //
-// A *FormatError for a block that is too short, odd, runs out of the directory,
-// or for a fixup outside the image or of an unknown type.
+// A *FormatError for a block that is too short, odd, runs out of the directory
+// or the file, or for a fixup outside the image or of an unknown type.
 func (img *Image) Relocations() (*RelocationTable, error) {
 	if img.Directories[DirBaseReloc].RVA == 0 || img.Directories[DirBaseReloc].Size == 0 {
 		return nil, nil
 	}
 	var t RelocationTable
-	err := img.walkRelocations(func() { t.Blocks++ }, func(uint32, RelocationType) { t.Fixups++ })
+	err := img.walkRelocations(func() { t.Blocks++ }, func(uint32, RelocationType) error { t.Fixups++; return nil })
 	if err != nil {
 		return nil, err
 	}
@@ -56,11 +56,16 @@ func (img *Image) Relocations() (*RelocationTable, error) {
 }
 
 // walkRelocations calls block for each block and fixup for each place in it. A
-// place is checked to lie inside the image before fixup sees it.
-func (img *Image) walkRelocations(block func(), fixup func(rva uint32, t RelocationType)) error {
+// place is checked to lie inside the image before fixup sees it; an error of
+// fixup's ends the walk.
+func (img *Image) walkRelocations(block func(), fixup func(rva uint32, t RelocationType) error) error {
 	const where, headerLen = "relocation table", 8
 	dir := img.Directories[DirBaseReloc]
 	rva, end := uint64(dir.RVA), uint64(dir.RVA)+uint64(dir.Size)
+	// Behind what the file has of the section there are only zeros: gigabytes,
+	// if its headers say so.
+	_, inFile, _ := img.extent(dir.RVA)
+	inFile += rva
 	w := img.window(where)
 	for rva+headerLen <= end {
 		h, err := w.bytes(uint32(rva), headerLen)
@@ -73,6 +78,9 @@ func (img *Image) walkRelocations(block func(), fixup func(rva uint32, t Relocat
 		}
 		if size < headerLen || size%2 != 0 || rva+size > end {
 			return malformed(where, "the block at %#x has a size of %d bytes, with %d left in the table", rva, size, end-rva)
+		}
+		if rva+size > inFile {
+			return malformed(where, "the block at %#x has a size of %d bytes, with %d left in the file", rva, size, inFile-min(rva, inFile))
 		}
 		block()
 		for at := rva + headerLen; at < rva+size; at += 2 {
@@ -90,7 +98,9 @@ func (img *Image) walkRelocations(block func(), fixup func(rva uint32, t Relocat
 			case target+uint64(t.size()) > uint64(img.SizeOfImage):
 				return malformed(where, "a fixup at %#x lies outside the image", target)
 			}
-			fixup(uint32(target), t)
+			if err := fixup(uint32(target), t); err != nil {
+				return err
+			}
 			if t == RelocHighAdj { // the next entry is this one's operand
 				at += 2
 			}

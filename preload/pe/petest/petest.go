@@ -53,6 +53,12 @@ type Image struct {
 	GuardFlags uint32
 	// CLRFlags makes a .NET header with these flags.
 	CLRFlags uint32
+	// Debug makes a debug directory of one entry that leads to the text "debug".
+	Debug bool
+	// Bound gives the imports, also the delayed ones, time stamps.
+	Bound bool
+	// Overlay is appended behind the sections.
+	Overlay []byte
 	// Signed appends an (empty) certificate.
 	Signed bool
 }
@@ -141,14 +147,14 @@ func (s *section) thunks(functions []string) uint32 {
 	return rva
 }
 
-func (s *section) imports(list []Import, delay bool) {
+func (s *section) imports(list []Import, delay bool, stamp uint32) {
 	var descriptors []uint32
 	for _, imp := range list {
 		name, table := s.str(imp.DLL), s.thunks(imp.Functions)
 		if delay {
-			descriptors = append(descriptors, 1, name, 0, table, table, 0, 0, 0)
+			descriptors = append(descriptors, 1, name, 0, table, table, 0, 0, stamp)
 		} else {
-			descriptors = append(descriptors, table, 0, 0, name, table)
+			descriptors = append(descriptors, table, stamp, stamp, name, table)
 		}
 	}
 	fields, dir := 5, 1
@@ -226,6 +232,13 @@ func (s *section) clr(flags uint32) {
 	s.u16(2, 5)
 	s.u32(0, 0, flags)
 	s.u32(make([]uint32, 13)...)
+	s.align()
+}
+
+func (s *section) debug() {
+	text := s.str("debug")
+	s.dirs[6] = [2]uint32{s.rva(), 28}
+	s.u32(0, 0, 0, 2, 5, text, text-DataRVA+DataOffset)
 	s.align()
 }
 
@@ -329,11 +342,17 @@ func (im Image) Bytes() []byte {
 
 	s := &section{wide: wide, base: im.Base}
 	s.u32(0, 0, 0, 0) // so that no table starts at the section's first byte
+	stamp := uint32(0)
+	if im.Bound {
+		stamp = 0xffffffff // new style: the stamps are in a directory of their own
+		s.dirs[11] = [2]uint32{s.rva(), 8}
+		s.u32(0x5f000000, 0)
+	}
 	if len(im.Imports) > 0 {
-		s.imports(im.Imports, false)
+		s.imports(im.Imports, false, stamp)
 	}
 	if len(im.DelayImports) > 0 {
-		s.imports(im.DelayImports, true)
+		s.imports(im.DelayImports, true, stamp)
 	}
 	if len(im.Relocations) > 0 {
 		s.relocations(im.Relocations)
@@ -352,12 +371,18 @@ func (im Image) Bytes() []byte {
 	if im.Version != nil {
 		s.version(im.Version)
 	}
+	if im.Debug {
+		s.debug()
+	}
 	virtual := uint32(len(s.b))
 	for len(s.b)%0x200 != 0 {
 		s.b = append(s.b, 0)
 	}
 	if im.Signed {
-		s.dirs[4] = [2]uint32{uint32(DataOffset + len(s.b)), 16}
+		for len(im.Overlay)%8 != 0 {
+			im.Overlay = append(im.Overlay[:len(im.Overlay):len(im.Overlay)], 0)
+		}
+		s.dirs[4] = [2]uint32{uint32(DataOffset + len(s.b) + len(im.Overlay)), 16}
 	}
 	if im.SizeOfImage == 0 {
 		im.SizeOfImage = (DataRVA + virtual + 0xfff) &^ 0xfff
@@ -401,7 +426,7 @@ func (im Image) Bytes() []byte {
 	h.u32(virtual, DataRVA, uint32(len(s.b)), DataOffset, 0, 0, 0, 0x40000040)
 	file = append(h.b, make([]byte, TextOffset-len(h.b))...)
 	file = append(file, make([]byte, DataOffset-TextOffset)...)
-	file = append(file, s.b...)
+	file = append(append(file, s.b...), im.Overlay...)
 	if im.Signed {
 		cert := le.AppendUint32(nil, 16)
 		cert = le.AppendUint16(cert, 0x0200)

@@ -1,0 +1,25 @@
+package preload
+
+import "winbox/preload/pe"
+
+// LibraryRanges is where "winbox image prelink" puts the libraries of an
+// application for machine, the best range first; nil for a machine that is not
+// x86-64 or x86. Every plan reserves them, and no Wine has libraries of its own
+// there:
+//
+//   - 64 bits: Wine up to 8 links its own at 0x170000000 to 0x3c0000000, later
+//     ones below 0x180000000, and their server hands out addresses below
+//     0x700000000000. Programs are at 0x140000000 and libraries of every
+//     linker at 0x180000000 unless told otherwise.
+//   - 32 bits: the server hands out addresses from 0x60000000 to 0x7c000000
+//     (Wine, server/mapping.c), where system libraries have been at all times.
+//     Below 0x10000000 are programs and what they allocate, from the bottom up.
+func LibraryRanges(machine pe.Machine) []Range {
+	switch machine {
+	case pe.MachineAMD64:
+		return []Range{{0x3c0000000, freeAMD64}, {dllAMD64, 0x140000000}}
+	case pe.MachineI386:
+		return []Range{{0x10000000, 0x60000000}}
+	}
+	return nil
+}
