@@ -21,9 +21,13 @@ const maxConfig = 8 << 20
 type Bundle struct {
 	Dir  string // absolute path
 	Spec *specs.Spec
+	// Seccomp is the text of the section linux.seccomp, not yet checked, in place of
+	// which Spec has one that cannot be used ([DecodeSeccomp]); nil: the one in Spec
+	// counts, if any.
+	Seccomp []byte
 }
 
-// Load reads the bundle at dir.
+// Load reads the bundle at dir, but for the section linux.seccomp ([Bundle.Seccomp]).
 //
 // # Errors
 //
@@ -43,17 +47,30 @@ func Load(dir string) (*Bundle, error) {
 		return nil, err
 	}
 	defer f.Close()
-	spec, err := Decode(f)
+	b := &Bundle{Dir: abs}
+	data, err := read(f)
+	if err == nil {
+		data, b.Seccomp = CutSeccomp(data)
+		b.Spec, err = decodeSpec(data)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	return &Bundle{Dir: abs, Spec: spec}, nil
+	return b, nil
 }
 
 // Decode reads and checks a config.json.
 func Decode(r io.Reader) (*specs.Spec, error) {
+	data, err := read(r)
+	if err != nil {
+		return nil, err
+	}
+	return decodeSpec(data)
+}
+
+func decodeSpec(data []byte) (*specs.Spec, error) {
 	var spec specs.Spec
-	if err := decode(r, &spec); err != nil {
+	if err := jsontree.Unmarshal(data, &spec); err != nil {
 		return nil, err
 	}
 	if err := check(&spec); err != nil {
@@ -65,23 +82,24 @@ func Decode(r io.Reader) (*specs.Spec, error) {
 // DecodeResources reads the section linux.resources alone, as engines hand it
 // to update.
 func DecodeResources(r io.Reader) (*specs.LinuxResources, error) {
+	data, err := read(r)
+	if err != nil {
+		return nil, err
+	}
 	var res specs.LinuxResources
-	if err := decode(r, &res); err != nil {
+	if err := jsontree.Unmarshal(data, &res); err != nil {
 		return nil, err
 	}
 	return &res, nil
 }
 
-// decode reads JSON of bounded size; an error names the field.
-func decode(r io.Reader, v any) error {
+// read reads JSON of bounded size.
+func read(r io.Reader) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxConfig+1))
-	if err != nil {
-		return err
+	if err == nil && len(data) > maxConfig {
+		err = fmt.Errorf("larger than %d bytes", maxConfig)
 	}
-	if len(data) > maxConfig {
-		return fmt.Errorf("larger than %d bytes", maxConfig)
-	}
-	return jsontree.Unmarshal(data, v)
+	return data, err
 }
 
 // VersionAtLeast tells whether a version of the specification, that of a bundle, is

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 const minimal = `{"ociVersion": "1.0.2", "root": {"path": "rootfs"}, "process": {"args": ["/bin/true"], "cwd": "/"}, "linux": {}}`
@@ -115,6 +118,57 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+const withSeccomp = `{"ociVersion": "1.0.2", "root": {"path": "rootfs"}, "process": {"args": ["/bin/true"], "cwd": "/"}, "linux":
+	{"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["a", "}"], "action": "SCMP_ACT_KILL"}]}, "cgroupsPath": "x"}}`
+
+func TestCutSeccomp(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(withSeccomp), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, err := Load(dir)
+	if err != nil || !strings.HasPrefix(string(b.Seccomp), `{"defaultAction"`) || b.Spec.Linux.CgroupsPath != "x" {
+		t.Fatalf("%+v, %v", b, err)
+	}
+	if s := b.Spec.Linux.Seccomp; s == nil || s.DefaultAction != "" || len(s.Syscalls) > 0 {
+		t.Errorf("in its place there is %+v", s)
+	}
+	for _, text := range []string{
+		minimal,
+		strings.Replace(minimal, `"linux": {}`, `"linux": {"seccomp": null}`, 1),
+		strings.Replace(minimal, `"linux": {}`, `"linux": {"seccomp": 1}`, 1),
+		strings.Replace(minimal, `"linux": {}`, `"linux": {"seccomp": {}, "seccomp": {}}`, 1),
+	} {
+		if rest, section := CutSeccomp([]byte(text)); section != nil || string(rest) != text {
+			t.Errorf("%s: %s is cut, %s left", text, section, rest)
+		}
+	}
+}
+
+// checkCut checks that a configuration means the same in two pieces, of which err
+// is what there is to say against the whole.
+func checkCut(t *testing.T, data []byte, whole *specs.Spec, err error) {
+	rest, section := CutSeccomp(data)
+	if section == nil {
+		return
+	}
+	if again := PasteSeccomp(rest, section); string(again) != string(data) {
+		t.Errorf("%q becomes %q", data, again)
+	}
+	spec, restErr := decodeSpec(rest)
+	seccomp, sectionErr := DecodeSeccomp(section)
+	if (err == nil) != (restErr == nil && sectionErr == nil) {
+		t.Fatalf("whole: %v, in pieces: %v and %v", err, restErr, sectionErr)
+	}
+	if err != nil {
+		return
+	}
+	spec.Linux.Seccomp = seccomp
+	if !reflect.DeepEqual(spec, whole) {
+		t.Errorf("whole: %+v, in pieces: %+v", whole, spec)
+	}
+}
+
 // FuzzDecode checks that whatever is accepted has what every container needs,
 // and means the same when it is written and read again.
 func FuzzDecode(f *testing.F) {
@@ -122,8 +176,10 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(strings.Replace(minimal, `"linux": {}`, `"linux": {"namespaces": [{"type": "pid"}], "resources": {"memory": {"limit": 1}}}, "mounts": [{"destination": "/proc"}]`, 1)))
 	f.Add([]byte(`{"ociVersion": "2.0.0"}`))
 	f.Add([]byte(`[{}]`))
+	f.Add([]byte(withSeccomp))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		spec, err := Decode(strings.NewReader(string(data)))
+		checkCut(t, data, spec, err)
 		if err != nil {
 			if strings.ContainsAny(err.Error(), "\n\x00") {
 				t.Errorf("the error takes more than a line: %q", err)

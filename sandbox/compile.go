@@ -12,7 +12,6 @@ import (
 
 	"winbox/sandbox/cgroup"
 	"winbox/sandbox/program"
-	"winbox/seccomp"
 )
 
 // Compile makes the program of a container without making the container.
@@ -21,11 +20,11 @@ func Compile(opt Options) (*program.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return compile(&opt, group)
+	return compile(&opt, group, new(filterCache))
 }
 
 // compile is [Compile] with the container's control group, which need not exist yet.
-func compile(opt *Options, group *cgroup.Group) (*program.Program, error) {
+func compile(opt *Options, group *cgroup.Group, filters *filterCache) (*program.Program, error) {
 	spec := opt.Bundle.Spec
 	if err := checkHooks(spec.Hooks); err != nil {
 		return nil, err
@@ -62,7 +61,7 @@ func compile(opt *Options, group *cgroup.Group) (*program.Program, error) {
 			po.Hold = next
 			next++
 		}
-		if po.ExitFilter, po.ExitFilterFlags, err = filter(exitProfile); err != nil {
+		if po.ExitFilter, po.ExitFilterFlags, err = compileFilter(exitProfile); err != nil {
 			return nil, err
 		}
 	}
@@ -80,7 +79,7 @@ func compile(opt *Options, group *cgroup.Group) (*program.Program, error) {
 	}
 	if spec.Linux != nil {
 		po.Host.NoSetgroups = os.Geteuid() != 0 && onlyCaller(spec.Linux.UIDMappings, spec.Linux.GIDMappings)
-		if po.Seccomp, po.SeccompFlags, err = filter(spec.Linux.Seccomp); err != nil {
+		if po.Seccomp, po.SeccompFlags, err = filters.filter(spec, opt.Bundle.Seccomp); err != nil {
 			return nil, err
 		}
 	}
@@ -95,18 +94,6 @@ func compile(opt *Options, group *cgroup.Group) (*program.Program, error) {
 		spec = &changed
 	}
 	return program.Compile(spec, po)
-}
-
-// filter compiles a seccomp profile, if there is one, to what seccomp(2) takes.
-func filter(profile *specs.LinuxSeccomp) (program []byte, flags uint64, err error) {
-	if profile == nil {
-		return nil, 0, nil
-	}
-	f, err := seccomp.Compile(profile)
-	if err != nil {
-		return nil, 0, err
-	}
-	return f.Bytes(), uint64(f.Flags), nil
 }
 
 // exitProfile notifies the init ELF of exit_group(2), whose argument is the exit

@@ -283,7 +283,7 @@ func (n *creation) make(group *cgroup.Group) error {
 
 // compile makes the program.
 func (n *creation) compile(group *cgroup.Group) (*program.Program, []byte, error) {
-	p, err := compile(n.opt, group)
+	p, err := compile(n.opt, group, &filterCache{root: n.opt.Root, log: n.opt.Log})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -439,13 +439,13 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 	}
 	// While the kernel builds the container. Should winbox be killed before, the
 	// program ends by itself, as nobody answers that the container is noted.
-	if err := n.saveSpec(spec); err != nil {
+	if err := n.saveSpec(n.opt.Bundle); err != nil {
 		return err
 	}
 	if err := n.save(); err != nil {
 		return err
 	}
-	n.opt.listener = func(file *os.File, pid int) error { return n.sendListener(file, spec.Linux.Seccomp, pid) }
+	n.opt.listener = n.sendListener
 	return n.init.awaitCreated(p, n.opt, n.hookPoints(spec.Hooks))
 }
 

@@ -75,7 +75,8 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 	securityModules(&joined, &host)
 	first := 3 + opt.Preserve
 	po := program.Options{ID: c.rec.ID, Control: first + fdControl, Preserve: opt.Preserve, NoRandomize: opt.NoRandomize, ChownStdio: pipes(&create), NoNewKeyring: c.rec.NoNewKeyring, Host: host}
-	if po.Seccomp, po.SeccompFlags, err = filter(joined.Linux.Seccomp); err != nil {
+	filters := filterCache{root: filepath.Dir(c.dir), log: opt.Log}
+	if po.Seccomp, po.SeccompFlags, err = filters.filter(spec, c.seccomp); err != nil {
 		return 0, err
 	}
 	p, err := program.CompileExec(&joined, c.target(first), po)
@@ -108,7 +109,7 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 		return 0, err
 	}
 	defer init.close()
-	create.listener = func(file *os.File, pid int) error { return c.sendListener(file, joined.Linux.Seccomp, pid) }
+	create.listener = c.sendListener
 	if err := init.awaitCreated(p, &create, nil); err != nil {
 		init.kill()
 		return 0, err
@@ -134,7 +135,7 @@ func announce(pid int, takePIDFD func(*os.File) error, pidFile string) error {
 		}
 	}
 	if pidFile != "" {
-		if err := writePIDFile(pidFile, pid); err != nil {
+		if err := linkFile(pidFile, []byte(strconv.Itoa(pid)), 0o644); err != nil {
 			return fmt.Errorf("write pid file: %w", err)
 		}
 	}
@@ -229,8 +230,8 @@ func (c *Container) join(p *program.Program, o initOptions) (*initProcess, error
 // WaitProcess waits for a process that [Container.Exec] has started.
 func WaitProcess(pid int) (unix.WaitStatus, error) { return wait(pid) }
 
-// Spec is the container's configuration as it was when it was made; not to be
-// changed.
+// Spec is the container's configuration as it was when it was made, but for its
+// seccomp profile ([oci.Bundle]); not to be changed.
 func (c *Container) Spec() (*specs.Spec, error) {
 	if c.spec != nil {
 		return c.spec, nil
@@ -239,19 +240,20 @@ func (c *Container) Spec() (*specs.Spec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the container's configuration: %w", err)
 	}
+	data, section := oci.CutSeccomp(data)
 	var spec specs.Spec
 	if err := jsontree.Unmarshal(data, &spec); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(c.dir, configFile), err)
 	}
-	c.spec = &spec
+	c.spec, c.seccomp = &spec, section
 	return c.spec, nil
 }
 
 // saveSpec keeps the configuration for later commands: the bundle may change.
-func (c *Container) saveSpec(spec *specs.Spec) error {
-	data, err := jsontree.Marshal(spec)
+func (c *Container) saveSpec(b *oci.Bundle) error {
+	data, err := jsontree.Marshal(b.Spec)
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(c.dir, configFile), data, 0o600)
+	return writeFile(filepath.Join(c.dir, configFile), oci.PasteSeccomp(data, b.Seccomp), 0o600)
 }

@@ -80,7 +80,7 @@ func (c *Container) release() error {
 		case err != nil:
 			return fmt.Errorf("start the program: %w", err)
 		case m.kind == program.ReportListener && len(m.files) == 1:
-			err := c.passListener(m.files[0])
+			err := c.sendListener(m.files[0], c.rec.PID)
 			m.closeFiles()
 			if err != nil {
 				return errors.Join(err, c.end())
@@ -92,15 +92,6 @@ func (c *Container) release() error {
 			return fmt.Errorf("start the program: %w", unix.Errno(m.value))
 		}
 	}
-}
-
-// passListener hands over the listener of a filter that is loaded at start.
-func (c *Container) passListener(listener *os.File) error {
-	spec, err := c.Spec()
-	if err != nil {
-		return err
-	}
-	return c.sendListener(listener, spec.Linux.Seccomp, c.rec.PID)
 }
 
 // lockAndRead locks the container and reads its state anew.

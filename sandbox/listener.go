@@ -15,7 +15,15 @@ import (
 // sendListener hands the listener of a seccomp filter to the agent that
 // listens at linux.seccomp.listenerPath, with the container process state
 // (runtime-spec, config-linux.md, "The Container Process State").
-func (c *Container) sendListener(listener *os.File, profile *specs.LinuxSeccomp, pid int) error {
+func (c *Container) sendListener(listener *os.File, pid int) error {
+	spec, err := c.Spec()
+	if err != nil {
+		return err
+	}
+	profile, err := profileOf(spec, c.seccomp)
+	if err != nil {
+		return err
+	}
 	state := c.State()
 	state.PID = c.rec.PID
 	if pid == c.rec.PID { // and not one that is executed in a container that runs

@@ -489,6 +489,9 @@ func (b *bundle) sweep() {
 		b.t.Error(err)
 	}
 	for _, e := range entries {
+		if e.Name() == filterDir {
+			continue
+		}
 		if err := Delete(b.opt.Root, e.Name(), true); err != nil {
 			b.t.Errorf("delete %s: %v", e.Name(), err)
 		}
@@ -507,6 +510,7 @@ func (b *bundle) nothingLeft() {
 
 func (b *bundle) leftovers() []string {
 	left, _ := filepath.Glob(filepath.Join(b.opt.Root, "*"))
+	left = slices.DeleteFunc(left, func(name string) bool { return filepath.Base(name) == filterDir })
 	for _, pattern := range []string{"/sys/fs/cgroup/*" + b.opt.ID, "/sys/fs/cgroup/*/*" + b.opt.ID} {
 		groups, _ := filepath.Glob(pattern)
 		left = append(left, groups...)

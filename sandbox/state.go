@@ -86,6 +86,8 @@ type Container struct {
 	dir  string
 	rec  record
 	spec *specs.Spec // once it has been read
+	// seccomp is the profile in it, as in [oci.Bundle].
+	seccomp []byte
 
 	// notify takes the program's report that it is ready, for the manager.
 	notify  *net.UnixConn
@@ -206,19 +208,18 @@ func writeFile(path string, data []byte, perm os.FileMode) error {
 	return err
 }
 
-// writePIDFile leaves a process id in a file, whole or not at all. Until it is
-// whole the file has no name (open(2), O_TMPFILE): one that winbox is killed
-// over would stay.
-func writePIDFile(name string, pid int) error {
-	fd, err := unix.Open(filepath.Dir(name), unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
+// linkFile leaves a file that is whole or not there. Until it is whole the file has
+// no name (open(2), O_TMPFILE): one that winbox is killed over would stay.
+func linkFile(name string, data []byte, perm os.FileMode) error {
+	fd, err := unix.Open(filepath.Dir(name), unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, uint32(perm))
 	if err == unix.EOPNOTSUPP { // not every file system can do it
-		return writeFile(name, []byte(strconv.Itoa(pid)), 0o644)
+		return writeFile(name, data, perm)
 	} else if err != nil {
 		return &os.PathError{Op: "write", Path: name, Err: err}
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer f.Close()
-	if _, err := f.WriteString(strconv.Itoa(pid)); err != nil {
+	if _, err := f.Write(data); err != nil {
 		return err
 	}
 	for {

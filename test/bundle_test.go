@@ -246,6 +246,12 @@ func (b *bundle) leftovers() []string {
 		}
 		left = append(left, files...)
 	}
+	left = slices.DeleteFunc(left, func(name string) bool { return name == filepath.Join(b.root, filterDir) })
+	halves, err := filepath.Glob(filepath.Join(b.root, filterDir, ".*"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	left = append(left, halves...)
 	own, _ := os.Readlink("/proc/self/ns/mnt")
 	for _, pid := range allProcesses(b.t) {
 		// A process of the container is in its control group, or has at least its root file system mounted.

@@ -32,7 +32,7 @@ func (g *globals) windows(ctx context.Context, opt *sandbox.Options) error {
 	if err != nil {
 		return err
 	}
-	opt.Bundle = &oci.Bundle{Dir: opt.Bundle.Dir, Spec: container.Spec}
+	opt.Bundle = &oci.Bundle{Dir: opt.Bundle.Dir, Spec: container.Spec, Seccomp: opt.Bundle.Seccomp}
 	opt.Windows, opt.Prepare, opt.Scratch = true, container.Prepare, []string{string(scratch)}
 	return nil
 }

@@ -189,8 +189,8 @@ pty() { timeout -k 5 $LIMIT "$PYTHON" "$engines/terminal.py" "$@"; }
 # ---- What is left behind
 
 # remember notes what is there now: processes, mounts, control groups, network devices.
-# left_nothing NAME [DIR...]: nothing has been added since, and the DIRs hold nothing. The state of engines that stay, such
-# as a daemon, has to be there at remember.
+# left_nothing NAME [DIR...]: nothing has been added since, and the DIRs hold nothing but winbox's compiled filters, which
+# stay. The state of engines that stay, such as a daemon, has to be there at remember.
 remember() { inventory >$work/before; }
 left_nothing() {
 	local name=$1 added dir
@@ -199,16 +199,17 @@ left_nothing() {
 	if eventually nothing_added "$@"; then
 		ok "$name"
 	else
-		fail "$name" "$(inventory | comm -13 $work/before -)" "$(for dir; do [ ! -d "$dir" ] || find "$dir" -mindepth 1; done)"
+		fail "$name" "$(inventory | comm -13 $work/before -)" "$(for dir; do left_in "$dir"; done)"
 	fi
 }
 nothing_added() {
 	local dir
 	for dir; do
-		[ ! -d "$dir" ] || [ -z "$(find "$dir" -mindepth 1 -print -quit)" ] || return 1
+		[ -z "$(left_in "$dir")" ] || return 1
 	done
 	[ -z "$(inventory | comm -13 $work/before -)" ]
 }
+left_in() { [ ! -d "$1" ] || find "$1" -mindepth 1 -name seccomp~cache -prune -o -print; }
 inventory() {
 	{
 		# The script's own process group is left out: the reader belongs to it. Engines get groups of their own from run.
