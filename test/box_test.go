@@ -29,6 +29,8 @@ type box struct {
 	dir string
 	// root is the state root.
 	root string
+	// runtime is what launches use; empty for the default.
+	runtime string
 	// env are variables besides those of the tests.
 	env []string
 	// attr are the attributes of winbox's process.
@@ -134,6 +136,9 @@ func (b *box) call(words ...string) *call {
 
 // launch prepares a launch: flags, program and arguments.
 func (b *box) launch(words ...string) *call {
+	if b.runtime != "" {
+		words = append([]string{"--runtime", b.runtime}, words...)
+	}
 	return b.call(append([]string{"launch"}, words...)...)
 }
 

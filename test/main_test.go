@@ -163,7 +163,7 @@ func runTests(m *testing.M) (int, error) {
 		return 0, fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, out)
 	}
 	code := m.Run()
-	left, err := filepath.Glob(filepath.Join(dataRoot, "containers", "*"))
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(dataRoot), "*", "containers", "*"))
 	if len(left) > 0 {
 		err = fmt.Errorf("left behind: %v", left)
 	}

@@ -49,9 +49,12 @@ func (b *box) program(name string) string {
 }
 
 // sevenZip gives the path of the archiver.
-func sevenZip(t *testing.T) string {
+func sevenZip(t *testing.T) string { return sevenZipFor(t, "x64") }
+
+// sevenZipFor gives that for a machine: x64 or ia32.
+func sevenZipFor(t *testing.T, machine string) string {
 	t.Helper()
-	file, err := filepath.Abs("../build/7zip-bin/win/x64/7za.exe")
+	file, err := filepath.Abs(filepath.Join("../build/7zip-bin/win", machine, "7za.exe"))
 	if err == nil {
 		_, err = os.Stat(file)
 	}

@@ -170,6 +170,9 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("process.args[0]: %q: %w", p.Args[0], err)
 	}
+	if !image.Preloaded() {
+		return nil, fmt.Errorf("process.args[0]: %q: there is no preloader for 32-bit Linux processes yet: use a runtime with the new WoW64", p.Args[0])
+	}
 	p.Args = append([]string{preloader, loader, program}, p.Args[1:]...)
 	p.Env = r.inContainer(p.Env, b.wishes.boot)
 	spec.Process = &p

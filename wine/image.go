@@ -17,6 +17,8 @@ type Image struct {
 	Machine string
 	// Layout is the plan of its address space.
 	Layout *preload.Layout
+	// runtime is the folder of the Wine that it was examined for.
+	runtime string
 	// preloader is the ELF file that carries the layout out.
 	preloader []byte
 }
@@ -30,22 +32,38 @@ func (r *Runtime) Examine(image *pe.Image, reserve []preload.Range) (*Image, err
 	if err := preload.Runnable(image, false); err != nil {
 		return nil, err
 	}
-	i := &Image{Machine: image.Machine.Arch()}
-	var err error
-	if i.preloader, err = stub.Preloader(i.Machine); err != nil {
-		return nil, fmt.Errorf("built for %s; this version of winbox runs x86-64 programs only", image.Machine)
-	}
-	if err := r.Supports(i.Machine); err != nil {
+	i := &Image{Machine: image.Machine.Arch(), runtime: r.root}
+	opt, err := r.PlanOptions(i.Machine)
+	if err != nil {
 		return nil, err
 	}
-	opt := preload.HostOptions()
 	opt.Reserve = reserve
-	if opt.Loader.Start, opt.Loader.End, err = r.LoaderRange(i.Machine); err != nil {
+	if i.Layout, err = preload.Plan(image, opt); err != nil {
 		return nil, err
 	}
-	i.Layout, err = preload.Plan(image, opt)
+	// A 32-bit program of the new WoW64 is a 64-bit process.
+	i.preloader, err = stub.Preloader(i.Layout.Process.Arch())
+	if none := (*stub.MachineError)(nil); errors.As(err, &none) {
+		return i, nil
+	}
 	return i, err
 }
+
+// PlanOptions are the facts of this host and runtime that the address space of a program for the machine is planned with.
+//
+// # Errors
+//
+// Those of [Runtime.Supports].
+func (r *Runtime) PlanOptions(machine string) (preload.Options, error) {
+	opt := preload.HostOptions()
+	opt.NewWoW64 = r.WoW64() == WoW64New
+	var err error
+	opt.Loader.Start, opt.Loader.End, err = r.LoaderRange(machine)
+	return opt, err
+}
+
+// Preloaded says whether there is a preloader for the program.
+func (i *Image) Preloaded() bool { return i.preloader != nil }
 
 // Scratch is the folder of one container on the host: the files that it mounts, and room for what the program changes on
 // drive C:. It goes with the container.
@@ -61,6 +79,7 @@ func (s Scratch) Make(image *Image) error {
 		return err
 	}
 	return errors.Join(
+		os.Symlink(image.runtime, filepath.Join(string(s), runtimeLink)),   // for who would remove it
 		os.WriteFile(s.Layout(), plan, 0o644), os.Chmod(s.Layout(), 0o644), // whatever the umask
 		os.WriteFile(s.Stub(), image.preloader, 0o755), os.Chmod(s.Stub(), 0o755),
 	)

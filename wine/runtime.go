@@ -2,6 +2,7 @@ package wine
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -21,7 +22,8 @@ const (
 // A Runtime is an installed Wine. Its paths are those that the container sees; for the host's own Wine they are the
 // host's paths too.
 type Runtime struct {
-	// Name says which installation it is: "host" for the distribution's, "opt-wine-stable" and so on for WineHQ's.
+	// Name says which installation it is: "host" for the distribution's, "opt-wine-stable" and so on for WineHQ's, or what
+	// the store calls it.
 	Name string
 	// Version is what wine.inf says, such as "8.0".
 	Version string
@@ -43,11 +45,12 @@ type Runtime struct {
 	// Interpreters are the symbolic links or files at the paths that ELF files name as their interpreter, each with
 	// what it leads to in one of Libraries.
 	Interpreters map[string]string
-	// Digest tells this state of the installation from any other.
+	// Digest tells this state of the installation from any other, and what winbox adds to it: a template is for one digest.
 	Digest string
 
 	files files  // where the files are looked up
-	root  string // the same for the host's Wine: "/" but in tests
+	root  string // the folder that they are in: "/" for the host's Wine
+	built bool   // it is one of a store's
 }
 
 // layout is one way in which distributions lay Wine out, relative to the root.
@@ -58,12 +61,15 @@ type layout struct {
 	unixDir, windowsDir, windows32, dataDir []string
 }
 
+// hostName is the name of the Wine that the distribution has installed.
+const hostName = "host"
+
 // layouts, most specific first. Debian and Ubuntu: packages wine64, libwine; Fedora: wine-core; Arch: wine;
 // /opt: the packages of dl.winehq.org.
 func layouts() []layout {
 	ls := []layout{
 		{
-			name:       "host",
+			name:       hostName,
 			loader64:   []string{"/usr/lib/wine/wine64", "/usr/lib/wine/wine"},
 			loader32:   "/usr/lib/wine/wine",
 			server:     []string{"/usr/lib/wine/wineserver64", "/usr/lib/wine/wineserver32"},
@@ -73,7 +79,7 @@ func layouts() []layout {
 			dataDir:    []string{"/usr/share/wine"},
 		},
 		{
-			name:       "host",
+			name:       hostName,
 			loader64:   []string{"/usr/bin/wine64", "/usr/bin/wine"},
 			loader32:   "/usr/bin/wine32",
 			server:     []string{"/usr/bin/wineserver64", "/usr/bin/wineserver"},
@@ -239,13 +245,30 @@ func (r *Runtime) Supports(machine string) error {
 	case machine == AMD64:
 		return nil
 	case machine != I386:
-		return fmt.Errorf("programs for machine %q cannot run: Wine on this host runs %s and %s programs only", machine, AMD64, I386)
-	case r.Windows32Dir == "":
-		return fmt.Errorf("%s (Wine %s) has no 32-bit part, which this program needs: %s", r.Name, r.Version, installHint(r.root, I386))
-	case r.Loader32 == "" && !r.newWoW64():
-		return fmt.Errorf("%s (Wine %s) needs its i386 loader for 32-bit programs, which is missing: %s", r.Name, r.Version, installHint(r.root, I386))
+		return fmt.Errorf("programs for machine %q cannot run: Wine runs %s and %s programs only", machine, AMD64, I386)
+	case r.WoW64() != WoW64None:
+		return nil
 	}
-	return nil
+	e := &No32BitError{Runtime: r.Name, Version: r.Version, Lacks: "has no 32-bit part"}
+	if r.Windows32Dir != "" {
+		e.Lacks = "needs its i386 loader for 32-bit programs, which is missing"
+	}
+	if !r.built {
+		e.Hint = ", or " + installHint(r.root, I386)
+	}
+	return e
+}
+
+// A No32BitError says that a runtime cannot run 32-bit programs.
+type No32BitError struct {
+	// Runtime is its name, Version that of its Wine.
+	Runtime, Version string
+	// Lacks is what it does not have, and Hint another way to get it than to build a runtime.
+	Lacks, Hint string
+}
+
+func (e *No32BitError) Error() string {
+	return fmt.Sprintf("a 32-bit program, and the runtime %s (Wine %s) %s: build one that runs it with `winbox runtime build`%s", e.Runtime, e.Version, e.Lacks, e.Hint)
 }
 
 // Loader gives the ELF loader for a machine and the path of its preloader. A loader of the wrong machine would start
@@ -273,8 +296,8 @@ func (r *Runtime) major() int {
 // digest covers what changes when a package is updated: version, paths, and size and time of the key files. Contents
 // are not read: it is computed at each start.
 func (r *Runtime) digest() (string, error) {
-	h := sha256.New()
-	fmt.Fprintf(h, "template %d\nversion %s\n", templateFormat, r.Version)
+	h := new(bytes.Buffer)
+	fmt.Fprintf(h, "version %s\n", r.Version)
 	for _, p := range []string{
 		r.Loader64, r.Loader32, r.Server, r.UnixDir, r.WindowsDir, r.Windows32Dir,
 		path.Join(r.UnixDir, "ntdll.so"), path.Join(r.WindowsDir, "ntdll.dll"), path.Join(r.WindowsDir, "kernel32.dll"),
@@ -293,11 +316,18 @@ func (r *Runtime) digest() (string, error) {
 		}
 		fmt.Fprintf(h, "%s %d %d\n", p, size, info.ModTime().UnixNano())
 	}
-	for _, blob := range [][]byte{bootAMD64, bcryptAMD64} {
+	return templateDigest(h.Bytes()), nil
+}
+
+// templateDigest adds what a template has of winbox's own to what identifies a Wine.
+func templateDigest(wine []byte) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "template %d\n", templateFormat)
+	for _, blob := range [][]byte{wine, bootAMD64, bcryptAMD64} {
 		sum := sha256.Sum256(blob)
 		h.Write(sum[:])
 	}
-	return hex.EncodeToString(h.Sum(nil))[:16], nil
+	return hex.EncodeToString(h.Sum(nil))[:16]
 }
 
 // infVersion reads the version from the head of wine.inf (";; Version: Wine 8.0"), which costs less than to run Wine.

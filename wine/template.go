@@ -51,15 +51,15 @@ var prepareSteps = []string{"making the root file system", "booting Wine once", 
 // makes it, the others wait. A template appears under its name only when it is whole: what a killed caller left is
 // removed by the next one.
 func (r *Runtime) Prepare(ctx context.Context, dataRoot string, run Runner, progress Progress) (*Template, error) {
-	runtimes := filepath.Join(dataRoot, "runtimes")
-	t := &Template{Runtime: r, Dir: filepath.Join(runtimes, r.Name+"-"+r.Digest)}
+	templates := filepath.Join(dataRoot, "templates")
+	t := &Template{Runtime: r, Dir: filepath.Join(templates, "wine-"+r.Version+"-"+r.Digest)}
 	if isFolder(t.Dir) {
 		return t, nil
 	}
-	if err := os.MkdirAll(runtimes, 0o755); err != nil {
+	if err := os.MkdirAll(templates, 0o755); err != nil {
 		return nil, fmt.Errorf("prepare Wine %s: %w", r.Version, err)
 	}
-	unlock, err := lock(ctx, filepath.Join(runtimes, "."+filepath.Base(t.Dir)+".lock"))
+	unlock, err := lock(ctx, filepath.Join(templates, "."+filepath.Base(t.Dir)+".lock"))
 	if err != nil {
 		return nil, fmt.Errorf("prepare Wine %s: %w", r.Version, err)
 	}
@@ -86,8 +86,8 @@ func (t *Template) make(ctx context.Context, run Runner, progress Progress) (err
 		progress(prepareSteps[n], n, len(prepareSteps))
 	}
 	// The name is a new one each time: the container of a killed caller may still write to the old draft.
-	runtimes, pattern := filepath.Dir(t.Dir), ".new-"+filepath.Base(t.Dir)+"-*"
-	old, err := filepath.Glob(filepath.Join(runtimes, pattern))
+	templates, pattern := filepath.Dir(t.Dir), ".new-"+filepath.Base(t.Dir)+"-*"
+	old, err := filepath.Glob(filepath.Join(templates, pattern))
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (t *Template) make(ctx context.Context, run Runner, progress Progress) (err
 			progress("leaving "+dir+": "+err.Error(), 0, len(prepareSteps))
 		}
 	}
-	dir, err := os.MkdirTemp(runtimes, pattern)
+	dir, err := os.MkdirTemp(templates, pattern)
 	if err != nil {
 		return err
 	}

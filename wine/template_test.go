@@ -120,7 +120,7 @@ func TestPrepareAtOnce(t *testing.T) {
 	r, root := fakeRuntime(t)
 	data := t.TempDir()
 	// What a killed caller left must not matter.
-	if err := os.MkdirAll(filepath.Join(data, "runtimes", ".new-"+r.Name+"-"+r.Digest+"-1", "prefix", "rubbish"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(data, "templates", ".new-wine-"+r.Version+"-"+r.Digest+"-1", "prefix", "rubbish"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	var made atomic.Int32
@@ -145,7 +145,7 @@ func TestPrepareAtOnce(t *testing.T) {
 	if made.Load() != 1 {
 		t.Errorf("made %d times", made.Load())
 	}
-	if left, err := filepath.Glob(filepath.Join(data, "runtimes", ".new-*")); err != nil || len(left) != 0 {
+	if left, err := filepath.Glob(filepath.Join(data, "templates", ".new-*")); err != nil || len(left) != 0 {
 		t.Errorf("drafts were left: %v, %v", left, err)
 	}
 }
@@ -170,7 +170,7 @@ func TestPrepareFails(t *testing.T) {
 		if _, err := r.Prepare(context.Background(), data, run, nil); err == nil {
 			t.Errorf("%s: no error", name)
 		}
-		left, err := os.ReadDir(filepath.Join(data, "runtimes"))
+		left, err := os.ReadDir(filepath.Join(data, "templates"))
 		if err != nil || len(left) != 1 || !strings.HasSuffix(left[0].Name(), ".lock") {
 			t.Errorf("%s: left %v, %v", name, left, err)
 		}
@@ -183,10 +183,10 @@ func TestPrepareFails(t *testing.T) {
 func TestPrepareGivesUpWaiting(t *testing.T) {
 	r, _ := fakeRuntime(t)
 	data := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(data, "runtimes"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(data, "templates"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := lock(context.Background(), filepath.Join(data, "runtimes", "."+r.Name+"-"+r.Digest+".lock"))
+	unlock, err := lock(context.Background(), filepath.Join(data, "templates", ".wine-"+r.Version+"-"+r.Digest+".lock"))
 	if err != nil {
 		t.Fatal(err)
 	}

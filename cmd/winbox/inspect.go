@@ -17,7 +17,7 @@ import (
 	"winbox/wine"
 )
 
-func inspectCommand(*globals) *cli.Command {
+func inspectCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:      "inspect",
 		Usage:     "show what a Windows program asks of its address space, and what it will get",
@@ -26,24 +26,40 @@ func inspectCommand(*globals) *cli.Command {
 addresses are strings of hexadecimal digits with 0x, sizes numbers of bytes.`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
+			&cli.StringFlag{Name: "runtime", DefaultText: "one that can run it", Usage: "the Wine to plan for, `RUNTIME`: host, or one that was built"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return errors.New("inspect: needs one file: winbox inspect [--json] app.exe")
 			}
-			return inspect(c.App.Writer, c.Args().First(), planOptions(), c.Bool("json"))
+			opt, err := g.planOptions(c.String("runtime"), c.Args().First())
+			if err != nil {
+				return err
+			}
+			return inspect(c.App.Writer, c.Args().First(), opt, c.Bool("json"))
 		},
 	}
 }
 
-// planOptions are the facts that a launch on this host would plan with.
-func planOptions() preload.Options {
-	opt := preload.HostOptions()
-	if runtime, err := wine.Host(); err == nil {
-		// Without a Wine, or with a loader of its own kind, the plan is for one that can be anywhere.
-		opt.Loader.Start, opt.Loader.End, _ = runtime.LoaderRange(wine.AMD64)
+// planOptions are the facts that a launch on this host would plan with; without
+// a Wine that could run the program, those for one that can be anywhere.
+func (g *globals) planOptions(name, program string) (preload.Options, error) {
+	machine := wine.AMD64
+	if img, file, err := pe.OpenFile(program); err == nil {
+		file.Close()
+		machine = img.Machine.Arch()
 	}
-	return opt
+	runtime, err := wine.OpenStore(g.dataRoot).Select(name, machine)
+	if err == nil {
+		var opt preload.Options
+		if opt, err = runtime.PlanOptions(machine); err == nil {
+			return opt, nil
+		}
+	}
+	if name != "" {
+		return preload.Options{}, err
+	}
+	return preload.HostOptions(), nil
 }
 
 // inspect prints what there is to say of the program at path. A file that opens

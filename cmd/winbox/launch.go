@@ -60,7 +60,7 @@ for a failure of winbox, 126 for a file that is no such program, 127 for none,
 			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "environment variable `NAME=VALUE`, or NAME to pass the caller's on"},
 			&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "`FOLDER` to start in, such as D:\\sub"},
 			&cli.StringFlag{Name: "prefix", Usage: "keep drive C: and the registry in the folder `DIR`"},
-			&cli.StringFlag{Name: "runtime", Value: "host", Usage: "the Wine to use, `RUNTIME`: host"},
+			&cli.StringFlag{Name: "runtime", DefaultText: "one that can run it", Usage: "the Wine to use, `RUNTIME`: host, or one that was built"},
 			&cli.StringFlag{Name: "boot", Value: string(wine.BootMinimal), Usage: "what is started before the program, `BOOT`: minimal or full"},
 			&cli.BoolFlag{Name: "rootless", Usage: "use a user namespace, even as root"},
 			&cli.DurationFlag{Name: "timeout", DefaultText: "none", Usage: "end the program after `TIME`, such as 90s"},
@@ -104,11 +104,21 @@ func (l *launch) run() error {
 	if l.c.Bool("rootless") {
 		l.rootless = true
 	}
-	template, err := prepare(l.c.Context, l.globals, l.c.String("runtime"), l.stderr)
+	asked := l.c.String("runtime")
+	template, err := prepare(l.c.Context, l.globals, asked, l.stderr)
 	if err != nil {
 		return err
 	}
-	if err := l.inspect(template); err != nil {
+	if err = l.inspect(template); err != nil {
+		var other string
+		if other, err = l.without32Bit(asked, err); err == nil {
+			if template, err = prepare(l.c.Context, l.globals, other, l.stderr); err != nil {
+				return err
+			}
+			err = l.inspect(template)
+		}
+	}
+	if err != nil {
 		return &exitError{code: preload.ExitCode(err), err: err}
 	}
 	l.id = newID(l.c.Args().First())
@@ -214,8 +224,11 @@ func (l *launch) spec(template *wine.Template) (*specs.Spec, error) {
 		Program: l.program, Machine: l.image.Machine, Args: l.c.Args().Tail(), Dir: dir,
 		ReadOnly: l.c.Bool("read-only"), ShareHome: l.c.Bool("share-home"), Workdir: l.c.String("workdir"),
 		Boot: wine.Boot(l.c.String("boot")), Prefix: l.c.String("prefix"), Scratch: l.scratch.Prefix(), UID: uid, GID: gid, Rootless: l.rootless,
-		Layout: l.scratch.Layout(), Stub: l.scratch.Stub(),
+		Layout:   l.scratch.Layout(),
 		Terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())),
+	}
+	if l.image.Preloaded() {
+		opt.Stub = l.scratch.Stub()
 	}
 	switch network := l.c.String("network"); network {
 	case "none":

@@ -17,17 +17,14 @@ import (
 	"winbox/wine"
 )
 
-// prepare finds the runtime and makes its template when there is none yet;
-// that this takes its time is said on out.
+// prepare finds the runtime of a name, the default one without, and makes its
+// template when there is none yet; that this takes its time is said on out.
 func prepare(ctx context.Context, g *globals, name string, out io.Writer) (*wine.Template, error) {
-	if name != "host" {
-		return nil, fmt.Errorf("--runtime: %q is not known (this version of winbox has: host)", name)
-	}
-	runtime, err := wine.Host()
+	runtime, err := wine.OpenStore(g.dataRoot).Select(name, wine.AMD64)
 	if err != nil {
 		return nil, err
 	}
-	bar := newProgress(out, "preparing Wine "+runtime.Version)
+	bar := newProgress(out, "preparing Wine "+runtime.Version, "once, some seconds")
 	defer bar.done()
 	return runtime.Prepare(ctx, g.dataRoot, g.runTemplate, bar.step)
 }
@@ -52,18 +49,21 @@ func (g *globals) runTemplate(ctx context.Context, spec *specs.Spec) (int, error
 type progress struct {
 	out   io.Writer
 	title string
-	bar   bool // there is one on the terminal
+	time  string // how long it takes
+	bar   bool   // there is one on the terminal
 	said  bool
 }
 
-func newProgress(out io.Writer, title string) *progress { return &progress{out: out, title: title} }
+func newProgress(out io.Writer, title, time string) *progress {
+	return &progress{out: out, title: title, time: time}
+}
 
 // step is called before each step, with the number of those that are done.
 func (p *progress) step(text string, done, total int) {
 	f, isFile := p.out.(*os.File)
 	if !isFile || !term.IsTerminal(int(f.Fd())) {
 		if !p.said {
-			fmt.Fprintf(p.out, "winbox: %s (once, some seconds)\n", p.title)
+			fmt.Fprintf(p.out, "winbox: %s (%s)\n", p.title, p.time)
 			p.said = true
 		}
 		return

@@ -54,6 +54,8 @@ func choices(command string, o *option) []string {
 		return []string{"minimal", "full"}
 	case "rootless":
 		return []string{"auto", "true", "false"}
+	case "wow64":
+		return []string{"i386", "new", "none"}
 	case "cwd":
 		return nil // inside the container
 	}
@@ -78,6 +80,8 @@ func arguments(command string) [][]string {
 		return [][]string{{"ID"}}
 	case "launch", "inspect":
 		return [][]string{{"FILE"}}
+	case "runtime":
+		return [][]string{{"build", "ls", "rm", "verify"}}
 	case "completion":
 		return [][]string{{"bash", "zsh", "fish"}}
 	case "man":

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"winbox/preload"
+	"winbox/wine"
+)
+
+// runtimeActions are what can be done with runtimes: how many names each takes,
+// and its flags.
+var runtimeActions = map[string]struct {
+	least, most int
+	flags       []string
+	run         func(g *globals, c *cli.Context, names []string) error
+}{
+	"build":  {0, 1, []string{"wow64", "from", "mirror", "all", "replace"}, buildRuntime},
+	"ls":     {0, 0, []string{"format"}, listRuntimes},
+	"rm":     {1, 100, nil, removeRuntimes},
+	"verify": {1, 100, nil, verifyRuntimes},
+}
+
+func runtimeCommand(g *globals) *cli.Command {
+	return &cli.Command{
+		Name:      "runtime",
+		Usage:     "build, list and remove Wine runtimes",
+		ArgsUsage: "build|ls|rm|verify [NAME...]",
+		Description: `A runtime is a Wine in a folder of its own, which containers share read-only. The
+host's Wine is one, of the name "host"; others are built.
+
+build makes one of Debian's packages, Wine 10 of Debian 13, and leaves the host's
+own packages alone. It needs mmdebstrap, debian-archive-keyring and root, 2 GiB
+of disk for a minute or two, and prints the name. With --wow64 i386, 32-bit
+programs run on an i386 Wine, as 32-bit Linux processes; with new, on 32-bit DLLs
+in the 64-bit Wine, by its new WoW64; with none, not at all.
+
+ls lists the runtimes; the default, marked with a star, is what launch takes for
+64-bit programs. rm removes some, verify reads them whole and compares them with
+their digests. A NAME may be a digest, or its first eight digits or more.
+
+    winbox runtime build
+    winbox launch --runtime wine-10.0-i386 ./app.exe`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "wow64", Value: string(wine.WoW64I386), Usage: "build: how 32-bit programs run, `KIND`: i386, new or none"},
+			&cli.StringFlag{Name: "from", Usage: "build: take Wine from a root file system, `FILE`: a folder or a tar file"},
+			&cli.StringFlag{Name: "mirror", DefaultText: "the host's", Usage: "build: take Debian's packages from `URL`"},
+			&cli.BoolFlag{Name: "all", Usage: "build: keep what is for games, films, scanners and Wine's own desktop"},
+			&cli.BoolFlag{Name: "replace", Usage: "build: take the name of another runtime, and remove that"},
+			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "table", Usage: "ls: `FORMAT`: table or json"},
+		},
+		Action: func(c *cli.Context) error {
+			words := c.Args().Slice()
+			if len(words) == 0 {
+				return errors.New("runtime: what to do? (winbox runtime build|ls|rm|verify [NAME...])")
+			}
+			action, known := runtimeActions[words[0]]
+			if !known {
+				return fmt.Errorf("runtime: %q is none of build, ls, rm and verify", words[0])
+			}
+			if n := len(words) - 1; n < action.least || n > action.most {
+				return fmt.Errorf("runtime %s: takes %d to %d names, not %d", words[0], action.least, action.most, n)
+			}
+			for _, flag := range c.LocalFlagNames() {
+				if len(flag) > 1 && !slices.Contains(action.flags, flag) {
+					return fmt.Errorf("runtime %s: has no flag --%s", words[0], flag)
+				}
+			}
+			return action.run(g, c, words[1:])
+		},
+	}
+}
+
+func buildRuntime(g *globals, c *cli.Context, names []string) error {
+	opt := wine.BuildOptions{
+		Name: strings.Join(names, ""), WoW64: wine.WoW64(c.String("wow64")), From: c.String("from"), Mirror: c.String("mirror"),
+		All: c.Bool("all"), Replace: c.Bool("replace"),
+	}
+	// What is half made must go when the user loses patience.
+	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	bar := newProgress(g.stderr, "building a runtime", "a minute or two")
+	defer bar.done()
+	store := wine.OpenStore(g.dataRoot)
+	record, err := store.Build(ctx, opt, bar.step)
+	if err != nil {
+		return err
+	}
+	// Its template too: the first program should not have to wait for it.
+	if _, err := prepare(ctx, g, record.Name, g.stderr); err != nil {
+		return err
+	}
+	bar.done()
+	fmt.Fprintf(g.stderr, "Wine %s, %s of %s, %s\n", record.Wine, preload.FormatSize(uint64(record.Size)), preload.FormatSize(uint64(record.Untrimmed)), record.Digest)
+	_, err = fmt.Fprintln(c.App.Writer, record.Name)
+	return err
+}
+
+// listedRuntime is an entry of `winbox runtime ls --format json`. Its field names are stable.
+type listedRuntime struct {
+	wine.Record
+	Default bool `json:"default"`
+}
+
+func listRuntimes(g *globals, c *cli.Context, _ []string) error {
+	asJSON, err := jsonWanted(c)
+	if err != nil {
+		return err
+	}
+	store := wine.OpenStore(g.dataRoot)
+	records, err := store.List()
+	if err != nil {
+		return err
+	}
+	if host, err := wine.Host(); err == nil {
+		records = append([]wine.Record{host.Record()}, records...)
+	}
+	list := make([]listedRuntime, 0, len(records)) // none is [] in JSON
+	chosen, _ := store.Select("", wine.AMD64)      // without one there is nothing to mark
+	for _, r := range records {
+		list = append(list, listedRuntime{r, chosen != nil && r.Name == chosen.Name})
+	}
+	if asJSON {
+		return json.NewEncoder(c.App.Writer).Encode(list)
+	}
+	w := tabwriter.NewWriter(c.App.Writer, 0, 1, 3, ' ', 0)
+	fmt.Fprintln(w, "NAME\tWINE\tMACHINES\t32-BIT BY\tSIZE\tCREATED\tDIGEST")
+	for _, r := range list {
+		name, size, created, digest := r.Name, "-", "-", "-"
+		if r.Default {
+			name += "*"
+		}
+		if r.Digest != "" {
+			size, created, digest = preload.FormatSize(uint64(r.Size)), r.Created.Format(time.DateTime), r.Digest[:len("sha256:")+12]
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, r.Wine, strings.Join(r.Machines, " "), r.WoW64, size, created, digest)
+	}
+	return w.Flush()
+}
+
+func removeRuntimes(g *globals, _ *cli.Context, names []string) error {
+	store := wine.OpenStore(g.dataRoot)
+	var failed []error
+	for _, name := range names {
+		failed = append(failed, store.Remove(name))
+	}
+	return errors.Join(failed...)
+}
+
+func verifyRuntimes(g *globals, _ *cli.Context, names []string) error {
+	store := wine.OpenStore(g.dataRoot)
+	var failed []error
+	for _, name := range names {
+		failed = append(failed, store.Verify(name))
+	}
+	return errors.Join(failed...)
+}
+
+// without32Bit gives the runtime for a program that a runtime cannot run for
+// being a 32-bit one; err, which says so, when the user has asked for that
+// runtime or there is no other.
+func (g *globals) without32Bit(asked string, err error) (string, error) {
+	var lacks *wine.No32BitError
+	if asked != "" || !errors.As(err, &lacks) {
+		return "", err
+	}
+	other, none := wine.OpenStore(g.dataRoot).Select("", wine.I386)
+	if none != nil {
+		return "", err
+	}
+	return other.Name, nil
+}

@@ -1,0 +1,157 @@
+package test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// buildPatience is how long building a runtime may take, with its packages from a mirror.
+const buildPatience = 10 * time.Minute
+
+// runtimesRoot is the data root of the built runtimes: not dataRoot, whose tests are about the host's Wine alone.
+func runtimesRoot() string { return filepath.Join(filepath.Dir(dataRoot), "runtimes") }
+
+// The runtimes are built when the first test wants them: one with an i386 Wine, of Debian's packages; and one with the new
+// WoW64, of what that has. The variable WINBOX_TEST_ROOT names a root file system to take in place of the packages, for who
+// has no network or no patience.
+var (
+	buildI386 = sync.OnceValue(func() error {
+		if from := os.Getenv("WINBOX_TEST_ROOT"); from != "" {
+			return buildRuntime("i386", "--wow64", "i386", "--from", from)
+		}
+		return buildRuntime("i386", "--wow64", "i386")
+	})
+	buildNew = sync.OnceValue(func() error {
+		if err := buildI386(); err != nil {
+			return err
+		}
+		return buildRuntime("new", "--wow64", "new", "--from", filepath.Join(runtimesRoot(), "runtimes/i386/root"))
+	})
+	buildWoW64 = map[string]func() error{"i386": buildI386, "new": buildNew}
+)
+
+func buildRuntime(name string, flags ...string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), buildPatience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, winbox, append([]string{"runtime", "build", name}, flags...)...)
+	cmd.Env = append(os.Environ(), "WINBOX_DATA="+runtimesRoot())
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err == nil && string(out) != name+"\n" {
+		err = fmt.Errorf("printed %q", out)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, said.String())
+	}
+	return nil
+}
+
+// newRuntimeBox makes a box whose launches use a built runtime, which runs 32-bit programs in one of two ways: "i386" or
+// "new". The runtime's name is that word.
+func newRuntimeBox(t *testing.T, kind string) *box {
+	t.Helper()
+	b := newBox(t)
+	if err := buildWoW64[kind](); err != nil {
+		t.Fatal(err)
+	}
+	b.env = []string{"WINBOX_DATA=" + runtimesRoot()}
+	b.runtime = kind
+	return b
+}
+
+// wow64Kinds are the ways in which 32-bit programs run.
+var wow64Kinds = []string{"i386", "new"}
+
+// TestRuntimes runs a real archiver on built runtimes: 32-bit and 64-bit, on an i386 Wine and by the new WoW64.
+func TestRuntimes(t *testing.T) {
+	t.Parallel()
+	for _, kind := range wow64Kinds {
+		for _, machine := range []string{"ia32", "x64"} {
+			t.Run(kind+"/"+machine, func(t *testing.T) {
+				t.Parallel()
+				b := newRuntimeBox(t, kind)
+				seven := sevenZipFor(t, machine)
+				want := makeTree(t, filepath.Join(b.dir, "in"), 100)
+				steps := []struct {
+					args []string
+					code int
+					says string
+				}{
+					{[]string{"a", "-mx1", "out.7z", "in"}, 0, "100 files"},
+					{[]string{"l", "out.7z"}, 0, "100 files"},
+					{[]string{"t", "out.7z"}, 0, "Everything is Ok"},
+					{[]string{"x", "out.7z", `-oback`}, 0, "Files: 100"},
+					{[]string{"t", "missing.7z"}, 2, ""},
+					{[]string{"a", "-bad-switch"}, 7, ""},
+				}
+				for _, step := range steps {
+					c := b.run(append([]string{seven}, step.args...)...)
+					if c.code() != step.code || !strings.Contains(c.text(), step.says) || strings.Contains(c.err.String(), "winbox:") {
+						t.Fatalf("%s: exit code %d, output:\n%s%s", c, c.code(), c.text(), c.err.String())
+					}
+				}
+				got := readTree(t, filepath.Join(b.dir, "back", "in"))
+				if len(got) != len(want) {
+					t.Errorf("unpacked %d files, packed %d", len(got), len(want))
+				}
+				for name, data := range want {
+					if string(got[name]) != string(data) {
+						t.Errorf("%s: %d bytes that differ from the %d packed", name, len(got[name]), len(data))
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestRuntimeStore lists, verifies and removes a runtime.
+func TestRuntimeStore(t *testing.T) {
+	t.Parallel()
+	b := newRuntimeBox(t, "i386")
+	own := filepath.Join(b.dir, "data")
+	from := filepath.Join(runtimesRoot(), "runtimes/i386/root")
+	b.env = []string{"WINBOX_DATA=" + own}
+	c := b.call("runtime", "build", "--wow64", "none", "--from", from)
+	if c.wait(); c.code() != 0 || c.text() != "wine-10.0\n" {
+		t.Fatalf("%s: exit code %d, output %q\n%s", c, c.code(), c.text(), c.err.String())
+	}
+	if c := b.call("runtime", "build", "wine-10.0", "--from", from).wait(); !strings.Contains(c.wantLine(1), "--replace") {
+		t.Errorf("a second build of the name says %q", c.err.String())
+	}
+	if c := b.call("runtime", "ls").wait(); c.code() != 0 || !strings.Contains(c.text(), "\nwine-10.0 ") || !strings.Contains(c.text(), "\nhost* ") {
+		t.Errorf("exit code %d, list:\n%s", c.code(), c.text())
+	}
+	b.call("runtime", "verify", "wine-10.0").wait().want(0, "")
+	if c := b.run("--runtime", "wine-10.0", sevenZipFor(t, "ia32"), "i"); !strings.Contains(c.wantLine(126), "winbox runtime build") {
+		t.Errorf("a 32-bit program on a runtime without says %q", c.err.String())
+	}
+	root := filepath.Join(own, "runtimes/wine-10.0/root")
+	writeFile(t, root, "usr/share/wine/wine.inf", []byte("changed"))
+	if c := b.call("runtime", "verify", "wine-10.0").wait(); !strings.Contains(c.wantLine(1), "has been changed") {
+		t.Errorf("verifying a changed runtime says %q", c.err.String())
+	}
+	b.call("runtime", "rm", "wine-10.0").wait().want(0, "")
+	if c := b.call("runtime", "rm", "wine-10.0").wait(); !strings.Contains(c.wantLine(1), "no such runtime") {
+		t.Errorf("a second rm says %q", c.err.String())
+	}
+	for _, dir := range []string{"runtimes", "templates"} {
+		entries, err := os.ReadDir(filepath.Join(own, dir))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+		for _, e := range entries {
+			if !strings.HasSuffix(e.Name(), "lock") {
+				t.Errorf("%s/%s is left", dir, e.Name())
+			}
+		}
+	}
+}

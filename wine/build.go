@@ -1,0 +1,473 @@
+package wine
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// BuildOptions say what runtime to build.
+type BuildOptions struct {
+	// Name is what it will be called; empty makes one of the version and WoW64.
+	Name string
+	// WoW64 is how it is to run 32-bit programs.
+	WoW64 WoW64
+	// From is a root file system with Wine, as a folder or a tar file. When it is empty, one is made of Debian's packages.
+	From string
+	// Mirror is where the packages come from; empty takes the host's.
+	Mirror string
+	// All keeps the modules of Wine's that no container has a use for.
+	All bool
+	// Replace lets it take the name of another.
+	Replace bool
+}
+
+// Debian 13 has Wine 10, which runs 32-bit programs both ways.
+const (
+	suite  = "trixie"
+	mirror = "http://deb.debian.org/debian"
+	// keyring is that of the host's package debian-archive-keyring.
+	keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+)
+
+// packages are what a runtime is made of; the rest are dependencies. libc-bin has the locale C.UTF-8.
+func packages(how WoW64) (architectures, include []string) {
+	architectures = []string{"amd64"}
+	include = []string{"wine64", "libc-bin", "fonts-wine"}
+	both := []string{"libwine", "libgnutls30t64", "libxcomposite1", "libxcursor1", "libxfixes3", "libxi6", "libxinerama1", "libxrandr2",
+		"libxrender1", "libxxf86vm1"}
+	include = append(include, both...)
+	if how == WoW64None {
+		return architectures, include
+	}
+	// In Debian, the 32-bit DLLs of the new WoW64 come with the i386 Wine as well.
+	architectures = append(architectures, "i386")
+	for _, name := range append([]string{"wine32"}, both...) {
+		include = append(include, name+":i386")
+	}
+	return architectures, include
+}
+
+// The steps of Build.
+const (
+	stepLists = iota
+	stepDownload
+	stepExtract
+	stepTrim
+	stepFinish
+	buildSteps
+)
+
+// Build builds a runtime and puts it into the store. It takes a minute or two, 2 GiB of disk for that long, and, for
+// Debian's packages, mmdebstrap, root and a network. The host's own packages and dpkg's data base are left alone: no
+// package is installed and none of their scripts runs; files are taken out of packages whose signatures apt has checked.
+//
+// Builds come one after the other. One that is killed leaves nothing that counts, and what it leaves on disk the next
+// removes. What it mounts and starts ends with it.
+func (s *Store) Build(ctx context.Context, opt BuildOptions, progress Progress) (*Record, error) {
+	say := func(step int, text string) {
+		if progress != nil {
+			progress(text, step, buildSteps)
+		}
+	}
+	if err := opt.WoW64.check(); err != nil {
+		return nil, err
+	}
+	if opt.Name != "" {
+		if err := CheckName(opt.Name); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.MkdirAll(s.dir(), 0o755); err != nil {
+		return nil, fmt.Errorf("build runtime: %w", err)
+	}
+	unlock, err := lock(ctx, filepath.Join(s.dir(), ".lock"))
+	if err != nil {
+		return nil, fmt.Errorf("build runtime: %w", err)
+	}
+	defer unlock()
+	if err := s.free(opt.Name, opt.Replace); err != nil {
+		return nil, err
+	}
+	if err := s.clean(); err != nil {
+		return nil, fmt.Errorf("build runtime: %w", err)
+	}
+	draft, err := os.MkdirTemp(s.dir(), ".new-")
+	if err != nil {
+		return nil, fmt.Errorf("build runtime: %w", err)
+	}
+	record, err := s.build(ctx, opt, draft, say)
+	if err := errors.Join(err, removeTree(draft)); err != nil {
+		return nil, fmt.Errorf("build runtime: %w", err)
+	}
+	say(buildSteps, "ready")
+	return record, nil
+}
+
+// free refuses a name that is taken.
+func (s *Store) free(name string, replace bool) error {
+	if name == "" || replace {
+		return nil
+	}
+	if _, err := os.Lstat(filepath.Join(s.dir(), name)); err == nil {
+		return fmt.Errorf("runtime %s exists: choose another name, or replace it with --replace", name)
+	}
+	return nil
+}
+
+// clean removes the drafts of builds that were killed.
+func (s *Store) clean() error {
+	old, err := filepath.Glob(filepath.Join(s.dir(), ".new-*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range old {
+		if err := removeTree(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// build makes the runtime in the draft folder and renames it.
+func (s *Store) build(ctx context.Context, opt BuildOptions, draft string, say func(int, string)) (*Record, error) {
+	source, from := opt.From, opt.From
+	var err error
+	if opt.From == "" {
+		from = filepath.Join(draft, "packages")
+		if source, err = fetch(ctx, opt, draft, from, say); err != nil {
+			return nil, err
+		}
+	} else if info, err := os.Stat(opt.From); err != nil {
+		return nil, err
+	} else if !info.IsDir() {
+		say(stepExtract, "extracting")
+		from = filepath.Join(draft, "packages")
+		if err := untar(opt.From, from); err != nil {
+			return nil, fmt.Errorf("extract %s: %w", opt.From, err)
+		}
+	}
+
+	say(stepTrim, "taking what Wine needs")
+	root, err := os.OpenRoot(from)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	list, err := trim(root, opt.WoW64, opt.All)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", from, err)
+	}
+	made := filepath.Join(draft, "made")
+	tree := filepath.Join(made, "root")
+	if err := copyKept(ctx, root, list, tree); err != nil {
+		return nil, err
+	}
+
+	say(stepFinish, "finishing")
+	if err := makeReadable(made); err != nil {
+		return nil, err
+	}
+	wine := inFiles(hostFiles(tree))
+	if wine == nil {
+		return nil, fmt.Errorf("there is no Wine in what was taken of %s", from)
+	}
+	about := wine.Record()
+	record := &about
+	record.Name, record.Source, record.Created = "", source, time.Now().UTC().Truncate(time.Second)
+	if record.Untrimmed, err = treeSize(from); err != nil {
+		return nil, err
+	}
+	if record.Digest, record.Size, err = treeDigest(tree); err != nil {
+		return nil, err
+	}
+	text, err := json.MarshalIndent(record, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(made, "runtime.json"), append(text, '\n'), 0o644); err != nil {
+		return nil, err
+	}
+	if err := syncTree(made); err != nil {
+		return nil, err
+	}
+	if record.Name = opt.Name; record.Name == "" {
+		record.Name = "wine-" + record.Wine
+		if record.WoW64 != WoW64None {
+			record.Name += "-" + string(record.WoW64)
+		}
+		if err := s.free(record.Name, opt.Replace); err != nil {
+			return nil, err
+		}
+	}
+	return record, s.put(record, made)
+}
+
+// put gives a tree its names.
+func (s *Store) put(record *Record, made string) error {
+	to := s.tree(record)
+	if !isFolder(to) { // the same tree is there already: it never changes
+		if err := os.Rename(made, to); err != nil {
+			return err
+		}
+	}
+	before, err := s.find(record.Name)
+	if err != nil && !errors.Is(err, ErrNoRuntime) {
+		return err
+	}
+	link := filepath.Join(s.dir(), ".new-link")
+	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := errors.Join(os.Symlink(filepath.Base(to), link), os.Rename(link, filepath.Join(s.dir(), record.Name))); err != nil {
+		return err
+	}
+	if before != nil && before.Digest != record.Digest {
+		return s.collect(before)
+	}
+	return nil
+}
+
+// collect removes a tree that has lost a name, unless it has another or a container uses it.
+func (s *Store) collect(old *Record) error {
+	named, err := s.List()
+	if err != nil {
+		return err
+	}
+	for _, other := range named {
+		if other.Digest == old.Digest {
+			return nil
+		}
+	}
+	users, err := s.users(old)
+	if err != nil || len(users) > 0 {
+		return err
+	}
+	return s.removeTree(old)
+}
+
+// fetch makes a root file system of Debian's packages, and says where it came from.
+func fetch(ctx context.Context, opt BuildOptions, draft, to string, say func(int, string)) (source string, err error) {
+	if _, err := exec.LookPath("mmdebstrap"); err != nil {
+		return "", errors.New("needs mmdebstrap, to take Wine out of Debian's packages: apt-get install mmdebstrap debian-archive-keyring (or give a root file system with --from)")
+	}
+	if !isFile(keyring) {
+		return "", fmt.Errorf("needs %s, to check the packages' signatures: apt-get install debian-archive-keyring", keyring)
+	}
+	if os.Geteuid() != 0 {
+		return "", errors.New("needs root, to unpack Debian's packages (or give a root file system with --from)")
+	}
+	from := opt.Mirror
+	if from == "" {
+		from = hostMirror(ctx)
+	}
+	settings := filepath.Join(draft, "apt.conf")
+	if err := os.WriteFile(settings, aptSettings(ctx), 0o600); err != nil {
+		return "", err
+	}
+	temporary := filepath.Join(draft, "tmp")
+	if err := os.Mkdir(temporary, 0o755); err != nil {
+		return "", err
+	}
+	if err := os.Chmod(draft, 0o755); err != nil { // apt fetches as another user
+		return "", err
+	}
+	architectures, include := packages(opt.WoW64)
+	say(stepLists, "fetching the lists of packages")
+	// Packages are unpacked (extract) but not installed: none of their scripts runs.
+	cmd := exec.CommandContext(ctx, "mmdebstrap", "--variant=extract", "--format=directory", "--verbose", "--keyring="+keyring, "--aptopt="+settings,
+		"--architectures="+strings.Join(architectures, ","), "--include="+strings.Join(include, ","), suite, to, from)
+	cmd.Env = append(os.Environ(), "TMPDIR="+temporary, "LC_ALL=C.UTF-8")
+	// In namespaces of its own: whatever it mounts is seen by nobody else, and all that it starts ends with it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL, Setsid: true,
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		return "", err
+	}
+	defer read.Close()
+	cmd.Stdout, cmd.Stderr = write, write
+	// The death signal is sent when the thread ends that started the process (prctl(2)).
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err = cmd.Start()
+	write.Close()
+	if err != nil {
+		return "", fmt.Errorf("start mmdebstrap: %w", err)
+	}
+	last := follow(read, say)
+	if err := cmd.Wait(); err != nil {
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		return "", fmt.Errorf("mmdebstrap: %w; it said last:\n%s", err, strings.Join(last, "\n"))
+	}
+	return from + " " + suite, nil
+}
+
+// follow reads what mmdebstrap says, tells how far it is, and gives the last lines.
+func follow(out io.Reader, say func(int, string)) (last []string) {
+	count := 0
+	downloading := false
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		line := lines.Text()
+		if last = append(last, line); len(last) > 20 {
+			last = last[1:]
+		}
+		words := strings.Fields(line)
+		switch {
+		case strings.HasPrefix(line, "I: downloading"):
+			say(stepDownload, "downloading packages")
+			downloading = true
+		case downloading && len(words) > 4 && words[3] == "newly" && words[4] == "installed,": // "0 upgraded, 371 newly installed, ..."
+			count, _ = strconv.Atoi(words[2])
+		case downloading && count > 0 && strings.HasPrefix(line, "Get:"):
+			number, _, _ := strings.Cut(strings.TrimPrefix(line, "Get:"), " ")
+			say(stepDownload, fmt.Sprintf("downloading package %s of %d", number, count))
+		case strings.HasPrefix(line, "I: extracting"):
+			say(stepExtract, "extracting packages")
+			downloading = false
+		}
+	}
+	io.Copy(io.Discard, out) // a line that is too long must not stop the writer
+	return last
+}
+
+// hostMirror is the mirror of Debian's that the host's apt uses.
+func hostMirror(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN) $(LABEL) $(COMPONENT)", "Created-By: Packages").Output()
+	if err != nil {
+		return mirror
+	}
+	for line := range strings.Lines(string(out)) {
+		if words := strings.Fields(line); len(words) == 4 && words[1] == "Debian" && words[2] == "Debian" && words[3] == "main" {
+			return words[0]
+		}
+	}
+	return mirror
+}
+
+// aptSettings are those of the host's settings for apt that say how to reach a mirror: proxies, times, and the files
+// with passwords.
+func aptSettings(ctx context.Context) []byte {
+	var b bytes.Buffer
+	b.WriteString("Dir::Etc::netrc \"/etc/apt/auth.conf\";\nDir::Etc::netrcparts \"/etc/apt/auth.conf.d\";\n")
+	out, err := exec.CommandContext(ctx, "apt-config", "dump", "--no-empty", "Acquire").Output()
+	if err != nil {
+		return b.Bytes()
+	}
+	for line := range strings.Lines(string(out)) {
+		for _, prefix := range []string{"Acquire::http", "Acquire::https", "Acquire::Retries", "Acquire::Proxy"} {
+			if strings.HasPrefix(line, prefix+" ") || strings.HasPrefix(line, prefix+"::") {
+				b.WriteString(line)
+				break
+			}
+		}
+	}
+	return b.Bytes()
+}
+
+// untar unpacks the folders, files and links of a tar file.
+func untar(file, to string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := os.Mkdir(to, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(to)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	t := tar.NewReader(bufio.NewReaderSize(f, 1<<20))
+	for {
+		h, err := t.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name := rel("/" + h.Name)
+		if name == "" {
+			continue
+		}
+		if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
+			return err
+		}
+		switch h.Typeflag {
+		case tar.TypeDir:
+			err = root.MkdirAll(name, 0o755)
+		case tar.TypeSymlink:
+			err = root.Symlink(h.Linkname, name)
+		case tar.TypeLink:
+			err = root.Link(rel("/"+h.Linkname), name)
+		case tar.TypeReg:
+			err = extract(root, name, h.FileInfo().Mode().Perm(), t)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func extract(root *os.Root, name string, mode fs.FileMode, from io.Reader) error {
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode|0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, from)
+	return errors.Join(err, f.Close())
+}
+
+// treeSize adds up the sizes of the files of a tree, each once.
+func treeSize(dir string) (size int64, err error) {
+	seen := make(map[uint64]bool)
+	err = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); !ok || !seen[st.Ino] {
+			size += info.Size()
+			if ok {
+				seen[st.Ino] = true
+			}
+		}
+		return nil
+	})
+	return size, err
+}
+
+// makeReadable gives the folders of a tree the mode that they have for all users, whatever the umask.
+func makeReadable(dir string) error {
+	return filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() {
+			return err
+		}
+		return os.Chmod(name, 0o755)
+	})
+}
