@@ -105,6 +105,7 @@ var commands = []struct {
 }{
 	{"launch", launchCommand},
 	{"inspect", inspectCommand},
+	{"image", imageCommand},
 	{"runtime", runtimeCommand},
 	{"create", createCommand},
 	{"start", startCommand},

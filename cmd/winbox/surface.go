@@ -80,6 +80,8 @@ func arguments(command string) [][]string {
 		return [][]string{{"ID"}}
 	case "launch", "inspect":
 		return [][]string{{"FILE"}}
+	case "image":
+		return [][]string{{"prelink"}, {"FILE"}}
 	case "runtime":
 		return [][]string{{"build", "ls", "rm", "verify"}}
 	case "completion":

@@ -273,7 +273,7 @@ func (f *folder) look(it *item) {
 		return
 	}
 	it.image.Movable, it.image.Settled = true, img.Rebased()
-	it.Action = Kept
+	it.Action, it.Reason = Kept, "nothing to do"
 	if !it.image.Settled {
 		it.Action, it.Reason = Aligned, "sections are not as a loader maps them"
 	}
