@@ -76,7 +76,7 @@ func overlapping(maps []Mapping, r Range) []Mapping {
 
 func auditImage(r Region, maps, inside []Mapping, exe string) (Verdict, string) {
 	isExe := func(m *Mapping) bool {
-		return m.Inode != 0 && m.Offset == 0 && strings.EqualFold(m.file(), exe[strings.LastIndexByte(exe, '/')+1:])
+		return m.Inode != 0 && m.Offset == 0 && isFile(m.file(), exe)
 	}
 	if r.State == StateForecast {
 		for i := range maps {
@@ -133,6 +133,12 @@ func auditFilled(r Region, inside []Mapping) (Verdict, string) {
 		return Broken, FormatSize(free) + " not filled"
 	}
 	return Held, "no hole is left"
+}
+
+// isFile compares the name of a mapped file with that of a program, whose
+// directory and case do not matter.
+func isFile(name, exe string) bool {
+	return strings.EqualFold(name, exe[strings.LastIndexByte(exe, '/')+1:])
 }
 
 func firstNative(maps []Mapping) *Mapping {

@@ -114,6 +114,8 @@ type Layout struct {
 	StackSize uint64
 
 	loader Range
+	// options are what the plan was made with, for the plans of other programs in the same container.
+	options Options
 }
 
 // LayoutError says that a program cannot be given the address space it needs.
@@ -184,7 +186,7 @@ func Plan(img *pe.Image, opt Options) (*Layout, error) {
 
 // newLayout starts with the regions that every program of img's kind has.
 func newLayout(img *pe.Image, opt Options) (*Layout, error) {
-	l := &Layout{Machine: img.Machine, Process: img.Machine, loader: opt.Loader}
+	l := &Layout{Machine: img.Machine, Process: img.Machine, loader: opt.Loader, options: opt}
 	var regions []Region
 	var top uint64
 	switch {

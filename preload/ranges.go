@@ -75,6 +75,15 @@ func ParseRanges(s string) ([]Range, error) {
 	return merge(ranges), nil
 }
 
+// formatRanges writes ranges as ParseRanges reads them.
+func formatRanges(ranges []Range) string {
+	var parts []string
+	for _, r := range ranges {
+		parts = append(parts, r.String())
+	}
+	return strings.Join(parts, ",")
+}
+
 func parseHex(s string) (uint64, error) {
 	s = strings.TrimSpace(s)
 	if len(s) > 2 && (s[:2] == "0x" || s[:2] == "0X") {

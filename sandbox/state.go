@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -242,6 +243,9 @@ func (c *Container) ID() string { return c.rec.ID }
 
 // Windows tells that the container was made with [Options.Windows].
 func (c *Container) Windows() bool { return c.rec.Windows }
+
+// Scratch are the directories of [Options.Scratch].
+func (c *Container) Scratch() []string { return slices.Clone(c.rec.Scratch) }
 
 // PID is the container's first process, as the host numbers it.
 func (c *Container) PID() int { return c.rec.PID }

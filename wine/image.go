@@ -78,11 +78,36 @@ func (s Scratch) Make(image *Image) error {
 	if err != nil {
 		return err
 	}
+	kept, err := image.Layout.MarshalText()
+	if err != nil {
+		return err
+	}
 	return errors.Join(
-		os.Symlink(image.runtime, filepath.Join(string(s), runtimeLink)),   // for who would remove it
+		os.Symlink(image.runtime, filepath.Join(string(s), runtimeLink)), // for who would remove it
+		os.WriteFile(s.plan(), kept, 0o600),
 		os.WriteFile(s.Layout(), plan, 0o644), os.Chmod(s.Layout(), 0o644), // whatever the umask
 		os.WriteFile(s.Stub(), image.preloader, 0o755), os.Chmod(s.Stub(), 0o755),
 	)
+}
+
+// plan is the file with the whole plan, which the container does not see.
+func (s Scratch) plan() string { return filepath.Join(string(s), "plan") }
+
+// ReadPlan reads the plan that the container was made with.
+//
+// # Errors
+//
+// Wraps [fs.ErrNotExist] when none was kept.
+func (s Scratch) ReadPlan() (*preload.Layout, error) {
+	text, err := os.ReadFile(s.plan())
+	if err != nil {
+		return nil, err
+	}
+	layout := &preload.Layout{}
+	if err := layout.UnmarshalText(text); err != nil {
+		return nil, fmt.Errorf("%s: %w", s.plan(), err)
+	}
+	return layout, nil
 }
 
 // Layout is the file with the plan of the address space, for the preloader.

@@ -290,13 +290,16 @@ func layoutOf(l *preload.Layout) *inspectLayout {
 		StackSize:    l.StackSize,
 	}
 	for _, r := range l.Regions {
-		out.Regions = append(out.Regions, inspectRegion{
-			r.Kind, r.Name, r.State, address(r.Range.Start), address(r.Range.End), r.Range.Size()})
+		out.Regions = append(out.Regions, regionOf(r))
 	}
 	for _, r := range l.Reservations() {
 		out.Reservations = append(out.Reservations, inspectRange{address(r.Start), address(r.End)})
 	}
 	return out
+}
+
+func regionOf(r preload.Region) inspectRegion {
+	return inspectRegion{r.Kind, r.Name, r.State, address(r.Range.Start), address(r.Range.End), r.Range.Size()}
 }
 
 // textWidth is the widest line of the text output, in columns.

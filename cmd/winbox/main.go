@@ -107,6 +107,7 @@ var commands = []struct {
 	{"inspect", inspectCommand},
 	{"image", imageCommand},
 	{"runtime", runtimeCommand},
+	{"maps", mapsCommand},
 	{"create", createCommand},
 	{"start", startCommand},
 	{"run", runCommand},

@@ -72,7 +72,7 @@ func choices(command string, o *option) []string {
 // exists, "FILE", "SIGNAL" or words; for the last one, "…" behind it means more of them.
 func arguments(command string) [][]string {
 	switch command {
-	case "start", "state", "delete", "pause", "resume", "update", "events":
+	case "start", "state", "delete", "pause", "resume", "update", "events", "maps":
 		return [][]string{{"ID"}}
 	case "kill":
 		return [][]string{{"ID"}, {"SIGNAL"}}

@@ -1,0 +1,135 @@
+package test
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"testing"
+
+	"winbox/wine"
+)
+
+// mapsOutput is what a test needs of "winbox maps --json".
+type mapsOutput struct {
+	Broken    int
+	Processes []struct {
+		PID     int
+		Main    bool
+		Program string
+		Plan    string
+		Broken  int
+		Regions []struct{ Name, State, Verdict, Detail string }
+		Parts   []mapsPart
+	}
+}
+
+type mapsPart struct {
+	Kind, Name, Start, End, Verdict, Detail, Base string
+	Size, Committed, Private                      uint64
+}
+
+// maps calls winbox maps --json and checks the exit code.
+func (b *box) maps(code int, words ...string) mapsOutput {
+	b.t.Helper()
+	c := b.call(append([]string{"maps", "--json"}, words...)...).wait()
+	if c.code() != code {
+		b.t.Fatalf("%s: exit code %d, want %d\n%s%s", c, c.code(), code, c.err.String(), c.out.String())
+	}
+	var m mapsOutput
+	if err := json.Unmarshal(c.out.Bytes(), &m); err != nil {
+		b.t.Fatalf("%s: %v\n%s", c, err, c.out.String())
+	}
+	return m
+}
+
+// part is the first part of a kind.
+func (m *mapsOutput) part(t *testing.T, kind string) mapsPart {
+	t.Helper()
+	for _, p := range m.Processes[0].Parts {
+		if p.Kind == kind {
+			return p
+		}
+	}
+	t.Errorf("no %s in the process", kind)
+	return mapsPart{}
+}
+
+// TestMaps looks at a program that runs as planned, and at one in the same container that has been started without the
+// preloader: nothing is reserved there.
+func TestMaps(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	c := b.launch(b.program("wait"))
+	c.follow()
+	c.line()
+	id, _ := b.container()
+	m := b.maps(0, id)
+	if len(m.Processes) != 1 || !m.Processes[0].Main || m.Processes[0].Program != "wait.exe" || m.Processes[0].Plan != "kept" || m.Broken != 0 {
+		t.Fatalf("%+v", m)
+	}
+	if p := m.part(t, "program"); p.Start != p.Base || p.Verdict != "held" {
+		t.Errorf("the program: %+v", p)
+	}
+	if p := m.part(t, "stack"); p.Size != 2<<20 || p.Verdict != "held" || p.Private == 0 { // mingw's default
+		t.Errorf("the stack: %+v", p)
+	}
+	if p := m.part(t, "heap"); p.Committed == 0 || p.Verdict != "held" || p.Private == 0 {
+		t.Errorf("the heap: %+v", p)
+	}
+	if p := m.part(t, "shared-user-data"); p.Start != "0x7ffe0000" {
+		t.Errorf("shared user data: %+v", p)
+	}
+	if text := b.call("maps", id).wait(); text.code() != 0 || !strings.Contains(text.text(), "plan       holds\n") {
+		t.Errorf("%s: exit code %d\n%s%s", text, text.code(), text.text(), text.err.String())
+	}
+
+	runtime, err := wine.Host()
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := b.call("exec", "--env", "WINELOADERNOEXEC=1", id, runtime.Loader64, `D:\wait.exe`)
+	second.follow()
+	second.line()
+	m = b.maps(3, "--all", id)
+	if len(m.Processes) != 2 {
+		t.Fatalf("%d processes, want 2", len(m.Processes))
+	}
+	for _, p := range m.Processes {
+		if p.Main != (p.Broken == 0) || p.Program != "wait.exe" {
+			t.Errorf("process %d: main %t, %d broken", p.PID, p.Main, p.Broken)
+		}
+		if p.Main {
+			continue
+		}
+		line := b.call("maps", "--pid", strconv.Itoa(p.PID), id).wait().wantLine(3)
+		if !strings.Contains(line, "the address space is not as planned: ") || !strings.Contains(line, "not reserved") {
+			t.Errorf("a process without the preloader: %q", line)
+		}
+	}
+	b.maps(0, id)
+	b.call("kill", id, "KILL").wait()
+	second.wait()
+	c.wait()
+	b.call("maps", id).wait().wantLine(1)
+}
+
+// TestMapsOfOthers asks for what has no Windows program in it.
+func TestMapsOfOthers(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	if line := b.call("maps", "none").wait().wantLine(1); !strings.Contains(line, "does not exist") {
+		t.Errorf("%q", line)
+	}
+	if line := b.call("maps").wait().wantLine(1); !strings.Contains(line, "winbox maps [flags] ID") {
+		t.Errorf("%q", line)
+	}
+	c := b.launch(b.program("wait"))
+	c.follow()
+	c.line()
+	id, init := b.container()
+	if line := b.call("maps", "--pid", strconv.Itoa(init), id).wait().wantLine(1); !strings.Contains(line, "no Windows program") {
+		t.Errorf("%q", line)
+	}
+	b.call("kill", id, "KILL").wait()
+	c.wait()
+}
