@@ -109,7 +109,7 @@ func auditUnmapped(inside []Mapping) (Verdict, string) {
 
 func auditSharedUserData(inside []Mapping) (Verdict, string) {
 	for i := range inside {
-		if m := &inside[i]; m.Range.Contains(Range{sharedUserData, sharedUserData + pageSize}) && m.Perms[0] == 'r' && !m.native() {
+		if m := &inside[i]; m.Range.Contains(Range{sharedUserData, sharedUserData + pageSize}) && m.Perms[0] == 'r' && !m.Native() {
 			return Held, "readable at " + fmt.Sprintf("%#x", uint64(sharedUserData))
 		}
 	}
@@ -143,7 +143,7 @@ func isFile(name, exe string) bool {
 
 func firstNative(maps []Mapping) *Mapping {
 	for i := range maps {
-		if maps[i].native() {
+		if maps[i].Native() {
 			return &maps[i]
 		}
 	}

@@ -91,10 +91,10 @@ func parseMapping(line string) (Mapping, error) {
 	return m, nil
 }
 
-// native reports whether m belongs to ELF code: a shared object, or what the
+// Native reports whether m belongs to ELF code: a shared object, or what the
 // kernel sets up for the native program. Other files prove nothing: Windows
 // programs map all sorts.
-func (m *Mapping) native() bool {
+func (m *Mapping) Native() bool {
 	switch {
 	case strings.HasPrefix(m.Path, "[anon"): // named by prctl(2), PR_SET_VMA
 		return false

@@ -172,7 +172,7 @@ func isWide(maps []Mapping) bool {
 // showsFile tells whether m may be the first page of an image: engines map those
 // privately from the start of the file.
 func (m *Mapping) showsFile() bool {
-	return m.Inode != 0 && m.Offset == 0 && m.Perms[3] == 'p' && m.Range.Start%granularity == 0 && !m.native()
+	return m.Inode != 0 && m.Offset == 0 && m.Perms[3] == 'p' && m.Range.Start%granularity == 0 && !m.Native()
 }
 
 // Look surveys a live process that was to be laid out as planned. exe is the name
@@ -392,7 +392,7 @@ func classify(m *Mapping, r *Region) (PartKind, string) {
 		return PartKernel, m.Path
 	case m.Inode != 0 && strings.HasSuffix(m.file(), "-preloader"):
 		return PartPreloader, m.file()
-	case m.native() || m.Inode != 0 && r.State == StateNative:
+	case m.Native() || m.Inode != 0 && r.State == StateNative:
 		return PartNative, m.file()
 	case m.Inode != 0:
 		return PartFile, m.file()

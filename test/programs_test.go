@@ -8,36 +8,39 @@ import (
 	"testing"
 )
 
-// compiler is mingw-w64's, as Debian names it.
-const compiler = "x86_64-w64-mingw32-gcc"
-
-// built holds the programs of pe/*.c that are compiled, by name.
+// built holds the programs of pe/*.c that are compiled, by path.
 var built = struct {
 	sync.Mutex
-	files map[string]string
-}{files: make(map[string]string)}
+	files map[string]bool
+}{files: make(map[string]bool)}
 
-// build gives a program compiled from pe/SOURCE.c with further flags, under a name of its own.
+// build gives a 64-bit program compiled from pe/SOURCE.c with further flags, under a name of its own.
 func build(t *testing.T, name, source string, flags ...string) string {
+	t.Helper()
+	return machines[0].build(t, name+".exe", source, flags...)
+}
+
+// build gives a program or library for this machine.
+func (m machine) build(t *testing.T, name, source string, flags ...string) string {
 	t.Helper()
 	built.Lock()
 	defer built.Unlock()
-	if file, ok := built.files[name]; ok {
+	dir := filepath.Join(os.TempDir(), "programs", m.arch.Arch())
+	file := filepath.Join(dir, name)
+	if built.files[file] {
 		return file
 	}
-	if _, err := exec.LookPath(compiler); err != nil {
-		t.Skipf("needs %s (Debian package gcc-mingw-w64-x86-64)", compiler)
+	if _, err := exec.LookPath(m.compiler); err != nil {
+		t.Skipf("needs %s (Debian packages gcc-mingw-w64-x86-64 and gcc-mingw-w64-i686)", m.compiler)
 	}
-	dir := filepath.Join(os.TempDir(), "programs")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(dir, name+".exe")
 	args := append([]string{"-O1", "-Wall", "-Werror", "-s", "-o", file, filepath.Join("pe", source+".c"), "-lws2_32"}, flags...)
-	if out, err := exec.Command(compiler, args...).CombinedOutput(); err != nil {
+	if out, err := exec.Command(m.compiler, args...).CombinedOutput(); err != nil {
 		t.Fatalf("compile %s: %v\n%s", source, err, out)
 	}
-	built.files[name] = file
+	built.files[file] = true
 	return file
 }
 
