@@ -20,7 +20,7 @@ const (
 	PartProgram        PartKind = "program"          // the main image
 	PartLibrary        PartKind = "library"          // another PE image
 	PartStack          PartKind = "stack"            // of a Windows thread
-	PartHeap           PartKind = "heap"             // the process heap's first piece
+	PartHeap           PartKind = "heap"             // of the process heap
 	PartThreadBlock    PartKind = "thread-block"     // TEB
 	PartProcessBlock   PartKind = "process-block"    // PEB
 	PartSharedUserData PartKind = "shared-user-data" // KUSER_SHARED_DATA
@@ -96,6 +96,8 @@ type Survey struct {
 	Findings []Finding
 	// Parts are what there is: ascending, not overlapping.
 	Parts []Part
+	// Report is what the preloader has left of its work, nil when there is none.
+	Report *Report
 }
 
 // Broken tells how many promises do not hold.
@@ -133,6 +135,7 @@ type surveyor struct {
 	layout *Layout
 	maps   []Mapping
 	claims []Part // ascending, not overlapping
+	heap   HeapWalker
 	images map[uint64]*pe.Image
 }
 
@@ -175,27 +178,56 @@ func (m *Mapping) showsFile() bool {
 	return m.Inode != 0 && m.Offset == 0 && m.Perms[3] == 'p' && m.Range.Start%granularity == 0 && !m.Native()
 }
 
+// HeapPiece is a part of a heap: a range, of which the first Committed bytes are
+// in use.
+type HeapPiece struct {
+	Range     Range
+	Committed uint64
+}
+
+// HeapWalker tells what the heap at an address consists of, as its engine keeps
+// account of it; nil when it does not know. wide tells a 64-bit program.
+type HeapWalker func(mem io.ReaderAt, heap uint64, wide bool) []HeapPiece
+
 // Look surveys a live process that was to be laid out as planned. exe is the name
-// of the program's file, as for Audit.
+// of the program's file, as for Audit. Without a HeapWalker, of the process heap
+// only the first piece is known.
 //
 // # Errors
 //
 // Those of p.Mappings. What cannot be read of a process is left out.
-func Look(p Live, l *Layout, exe string) (*Survey, error) {
+func Look(p Live, l *Layout, exe string, heap HeapWalker) (*Survey, error) {
 	maps, err := p.Mappings()
 	if err != nil {
 		return nil, err
 	}
-	s := &surveyor{live: p, layout: l, maps: maps, images: make(map[uint64]*pe.Image)}
+	s := &surveyor{live: p, layout: l, maps: maps, heap: heap, images: make(map[uint64]*pe.Image)}
 	s.claimRegions()
 	s.claimImages(exe)
 	s.claimBlocks()
-	survey := &Survey{Layout: l, Parts: s.parts()}
+	survey := &Survey{Layout: l, Parts: s.parts(), Report: readReport(p, l.Process)}
 	for i := range survey.Parts {
 		s.judge(&survey.Parts[i], survey.Parts)
 	}
 	survey.findings(maps, exe)
 	return survey, nil
+}
+
+// readReport reads what the preloader has left of its work.
+func readReport(mem io.ReaderAt, process pe.Machine) *Report {
+	b := make([]byte, ReportSize)
+	at := ReportAddress(process)
+	if at == 0 {
+		return nil
+	}
+	if _, err := mem.ReadAt(b, int64(at)); err != nil {
+		return nil
+	}
+	r, err := ParseReport(b)
+	if err != nil {
+		return nil
+	}
+	return r
 }
 
 // claim notes that r is the part's, unless something of it is another's already
@@ -290,12 +322,26 @@ func (s *surveyor) claimBlocks() {
 	}
 }
 
-// claimHeap takes the memory from the start of the process heap to where its
-// rights end, or something else begins. How much more is reserved for it only
-// the engine knows.
+// claimHeap takes what the process heap consists of; when that is not to be
+// known, the memory from its start to where the rights end, or something else begins.
 func (s *surveyor) claimHeap(r reader, at uint64) {
 	if !r.isHeap(at) {
 		return
+	}
+	if s.heap != nil {
+		first := false
+		for _, piece := range s.heap(s.live, at, r.form == form64) {
+			p := Part{Kind: PartHeap, Name: "process heap, further piece", Range: piece.Range, Committed: min(piece.Committed, piece.Range.Size())}
+			if p.Range.Start == at {
+				p.Name = "process heap"
+			}
+			if p.Range.Start%pageSize == 0 && p.Range.End%pageSize == 0 && p.Range.Size() == covered(p.Range, overlapping(s.maps, p.Range)) && s.claim(p) {
+				first = first || p.Range.Start == at
+			}
+		}
+		if first {
+			return
+		}
 	}
 	heap := Range{at, s.mapped(at).End}
 	for _, c := range s.claims {

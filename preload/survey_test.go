@@ -126,7 +126,7 @@ func TestSurveyWine8(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := preload.Look(wine8(t), l, "P400.exe")
+	s, err := preload.Look(wine8(t), l, "P400.exe", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestSurveyBroken(t *testing.T) {
 			}
 			p := wine8(t)
 			tt.spoil(p)
-			s, err := preload.Look(p, l, "p400.exe")
+			s, err := preload.Look(p, l, "p400.exe", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -206,7 +206,7 @@ func TestSurveyCollision(t *testing.T) {
 	slices.SortFunc(p.maps, func(a, b preload.Mapping) int { return int(a.Range.Start>>12) - int(b.Range.Start>>12) })
 	p.images["second.dll"] = petest.Image{Base: 0x7b600000, SizeOfImage: 0x10000, Characteristics: uint16(pe.DLL), Relocations: []uint32{0x1000}}
 	p.private[0x700000000000] = 4096
-	s, err := preload.Look(p, l, "p400.exe")
+	s, err := preload.Look(p, l, "p400.exe", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +264,7 @@ func FuzzSurvey(f *testing.F) {
 			return
 		}
 		p := &fakeProcess{maps: maps, images: map[string]petest.Image{"a.exe": {Base: 0x400000, SizeOfImage: 0x7fff0000}}, memory: map[uint64][]byte{0x7ffc0000: memory}}
-		s, err := preload.Look(p, l, "a.exe")
+		s, err := preload.Look(p, l, "a.exe", nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -131,5 +132,47 @@ func TestMapsOfOthers(t *testing.T) {
 		t.Errorf("%q", line)
 	}
 	b.call("kill", id, "KILL").wait()
+	c.wait()
+}
+
+// TestMapsHeap compares what maps says of the process heap with what the program itself sees (HeapWalk).
+func TestMapsHeap(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	c := b.launch(b.program("heap"))
+	stdin := c.follow()
+	want := map[string]uint64{} // size by address
+	var first string
+	for line := c.line(); line != "ready"; line = c.line() {
+		var at, committed, uncommitted uint64
+		if _, err := fmt.Sscanf(line, "heap %x", &at); err == nil {
+			first = fmt.Sprintf("%#x", at)
+		} else if _, err := fmt.Sscanf(line, "region %x %d %d", &at, &committed, &uncommitted); err == nil {
+			want[fmt.Sprintf("%#x", at)] = committed + uncommitted
+		} else {
+			t.Fatalf("%q", line)
+		}
+	}
+	id, _ := b.container()
+	m := b.maps(0, id)
+	large := 0
+	for _, p := range m.Processes[0].Parts {
+		if p.Kind != "heap" {
+			continue
+		}
+		if p.Name == "process heap" && p.Start != first {
+			t.Errorf("the heap is at %s, the program says %s", p.Start, first)
+		}
+		if size, ok := want[p.Start]; !ok {
+			large++
+		} else if size != p.Size || p.Committed > p.Size {
+			t.Errorf("the piece at %s has %d bytes, %d committed; the program says %d", p.Start, p.Size, p.Committed, size)
+		}
+		delete(want, p.Start)
+	}
+	if len(want) > 0 || large != 1 {
+		t.Errorf("not in maps: %v; %d blocks of their own, want 1", want, large)
+	}
+	stdin.Close()
 	c.wait()
 }

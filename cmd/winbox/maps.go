@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -83,8 +84,33 @@ type mappedProcess struct {
 	Broken       int            `json:"broken"`
 	Regions      []mappedRegion `json:"regions"`
 	Parts        []mappedPart   `json:"parts"`
+	// Preloader is what the preloader has left of its work in the process; null for one that did not come through it.
+	Preloader *mappedReport `json:"preloader"`
 
 	survey *preload.Survey
+}
+
+// mappedReport are the two stages of the preloader: what is taken before native
+// code runs, and the holes above the limit that are filled once it has been linked.
+type mappedReport struct {
+	Reserve mappedStage `json:"reserve"`
+	// Fill is null when that stage is still to come.
+	Fill *mappedStage `json:"fill"`
+}
+
+type mappedStage struct {
+	Holes        uint64 `json:"holes"`
+	Calls        uint64 `json:"calls"`
+	Bytes        uint64 `json:"bytes"`
+	Microseconds int64  `json:"microseconds"`
+}
+
+func stageOf(r preload.StageReport) mappedStage {
+	return mappedStage{r.Holes, r.Calls, r.Bytes, r.Time.Microseconds()}
+}
+
+func (s *mappedStage) String() string {
+	return fmt.Sprintf("%s, %s in %d µs", plural(int(s.Holes), "hole"), preload.FormatSize(s.Bytes), s.Microseconds)
 }
 
 type mappedRegion struct {
@@ -148,8 +174,6 @@ func surveyContainer(g *globals, id string, pid int, all bool) (*mapped, error) 
 type running struct {
 	*preload.Process
 	pid     int
-	parent  int
-	start   uint64
 	program string
 	plan    *preload.Layout // for a program such as this one
 }
@@ -160,7 +184,7 @@ func surveyNow(ct *sandbox.Container, pid int, all bool) (*mapped, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := windowsProcesses(ct, kept)
+	found, main, err := windowsProcesses(ct, kept)
 	defer func() {
 		for _, p := range found {
 			p.Close()
@@ -170,18 +194,18 @@ func surveyNow(ct *sandbox.Container, pid int, all bool) (*mapped, error) {
 		return nil, err
 	}
 	m := &mapped{Container: ct.ID(), Processes: []mappedProcess{}}
-	main := mainProcess(found, ct.PID())
-	for i, p := range found {
-		if pid != 0 && p.pid != pid || pid == 0 && !all && i != main {
+	for _, p := range found {
+		isMain := p.pid == main
+		if pid != 0 && p.pid != pid || pid == 0 && !all && !isMain {
 			continue
 		}
-		out := mappedProcess{PID: p.pid, Main: i == main, Program: clean(p.program), Plan: "again"}
+		out := mappedProcess{PID: p.pid, Main: isMain, Program: clean(p.program), Plan: "again"}
 		plan := p.plan
-		if i == main && kept != nil {
+		if isMain && kept != nil {
 			plan, out.Plan, p.program = kept, "kept", exe
 		}
-		if out.survey, err = preload.Look(p, plan, p.program); err != nil {
-			if i == main || pid != 0 {
+		if out.survey, err = preload.Look(p, plan, p.program, wine.HeapPieces); err != nil {
+			if isMain || pid != 0 {
 				return nil, fmt.Errorf("process %d: %w", p.pid, err)
 			}
 			continue // it has ended meanwhile
@@ -219,22 +243,27 @@ func keptPlan(ct *sandbox.Container) (*preload.Layout, string, error) {
 	return nil, program, nil
 }
 
-// windowsProcesses opens the processes that run a Windows program.
-func windowsProcesses(ct *sandbox.Container, kept *preload.Layout) ([]running, error) {
+// windowsProcesses opens the processes that run a Windows program. The main one
+// is the first that process 1 has started; it may be none of them yet.
+func windowsProcesses(ct *sandbox.Container, kept *preload.Layout) (found []running, main int, err error) {
 	pids, err := ct.Processes()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var found []running
+	first := uint64(math.MaxUint64)
 	for _, pid := range pids {
 		p, err := preload.OpenProcess(pid)
 		if errors.Is(err, os.ErrPermission) {
-			return found, err
+			return found, main, err
 		} else if err != nil {
 			continue // it has ended
 		}
+		parent, start, err := p.Origin()
+		if err == nil && parent == ct.PID() && start < first {
+			main, first = pid, start
+		}
 		r := running{Process: p, pid: pid}
-		if r.parent, r.start, err = p.Origin(); err == nil {
+		if err == nil {
 			err = r.examine(kept)
 		}
 		if err != nil {
@@ -246,7 +275,7 @@ func windowsProcesses(ct *sandbox.Container, kept *preload.Layout) ([]running, e
 	// Now that they are open, the numbers cannot have come to mean others.
 	again, err := ct.Processes()
 	if err != nil {
-		return found, err
+		return found, main, err
 	}
 	return slices.DeleteFunc(found, func(r running) bool {
 		gone := !slices.Contains(again, r.pid)
@@ -254,7 +283,7 @@ func windowsProcesses(ct *sandbox.Container, kept *preload.Layout) ([]running, e
 			r.Close()
 		}
 		return gone
-	}), nil
+	}), main, nil
 }
 
 // examine finds the program of a process and plans for it.
@@ -273,22 +302,18 @@ func (r *running) examine(kept *preload.Layout) error {
 	return err
 }
 
-// mainProcess is the index of the container's main program: the first that process 1 has started.
-func mainProcess(found []running, init int) int {
-	main := -1
-	for i, p := range found {
-		if p.parent == init && (main < 0 || p.start < found[main].start) {
-			main = i
-		}
-	}
-	return main
-}
-
 // fill makes the output of a survey.
 func (p *mappedProcess) fill() {
 	s := p.survey
 	p.Machine, p.Process = s.Layout.Machine.String(), s.Layout.Process.String()
 	p.Limit, p.ProgramLimit, p.Broken = address(s.Layout.Limit), address(s.Layout.ProgramLimit), s.Broken()
+	if r := s.Report; r != nil {
+		p.Preloader = &mappedReport{Reserve: stageOf(r.Reserve)}
+		if r.Filled {
+			fill := stageOf(r.Fill)
+			p.Preloader.Fill = &fill
+		}
+	}
 	for _, f := range s.Findings {
 		p.Regions = append(p.Regions, mappedRegion{regionOf(f.Region), f.Verdict, clean(f.Detail)})
 	}
@@ -346,22 +371,41 @@ func (p *mappedProcess) write(b *strings.Builder) {
 	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
 	row("program", "%s (%s program in a %s process, %d)", p.Program, p.Machine, p.Process, p.PID)
-	for _, kind := range []preload.PartKind{preload.PartProgram, preload.PartStack, preload.PartHeap} {
+	for _, kind := range []preload.PartKind{preload.PartProgram, preload.PartStack} {
 		if part := p.survey.Find(kind); part != nil {
-			row(map[preload.PartKind]string{preload.PartProgram: "image", preload.PartStack: "stack", preload.PartHeap: "heap"}[kind],
+			row(map[preload.PartKind]string{preload.PartProgram: "image", preload.PartStack: "stack"}[kind],
 				"%s at %#x: %s", preload.FormatSize(part.Range.Size()), part.Range.Start, clean(part.Detail))
 		}
 	}
-	libraries, moved := 0, 0
+	libraries, moved, heap := 0, 0, mappedPart{}
+	pieces := 0
 	for _, part := range p.Parts {
-		if part.Kind == preload.PartLibrary {
+		switch part.Kind {
+		case preload.PartLibrary:
 			libraries++
 			if part.Verdict == preload.Moved {
 				moved++
 			}
+		case preload.PartHeap:
+			if pieces++; part.Name == "process heap" {
+				heap.Start = part.Start
+			}
+			heap.Size, heap.Committed, heap.Private = heap.Size+part.Size, heap.Committed+part.Committed, heap.Private+part.Private
 		}
 	}
+	if pieces > 0 {
+		row("heap", "%s at %s, in %s: %s committed, %s private", preload.FormatSize(heap.Size), heap.Start, plural(pieces, "piece"),
+			preload.FormatSize(heap.Committed), preload.FormatSize(heap.Private))
+	}
 	row("libraries", "%d, %d of them not at their bases", libraries, moved)
+	switch r := p.Preloader; {
+	case r == nil:
+		row("preloader", "not seen")
+	case r.Fill == nil:
+		row("preloader", "reserved %s", &r.Reserve)
+	default:
+		row("preloader", "reserved %s; filled %s", &r.Reserve, r.Fill)
+	}
 	row("plan", "%s", map[bool]string{true: "holds", false: plural(p.Broken, "promise") + " broken"}[p.Broken == 0])
 	t.Flush()
 	b.WriteString("\n")
