@@ -269,16 +269,22 @@ func (b *box) container() (id string, pid int) {
 func (b *box) processes() []int {
 	b.t.Helper()
 	_, first := b.container()
+	return beside(b.t, first)
+}
+
+// beside lists the processes in the pid namespace of one.
+func beside(t *testing.T, first int) []int {
+	t.Helper()
 	namespace := func(pid int) string {
 		link, _ := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "ns/pid")) // fails for one that has ended
 		return link
 	}
 	want := namespace(first)
 	if want == "" {
-		b.t.Fatalf("process %d of the container is gone", first)
+		t.Fatalf("process %d of the container is gone", first)
 	}
 	var pids []int
-	for _, pid := range allProcesses(b.t) {
+	for _, pid := range allProcesses(t) {
 		if namespace(pid) == want {
 			pids = append(pids, pid)
 		}

@@ -562,20 +562,12 @@ func TestRow16Children(t *testing.T) {
 				if images := f["image"]; len(images) != 2 || images[0][0] != 0x400000 || images[1][0] != 0x10000000 {
 					t.Errorf("parent and child are at %x", images)
 				}
-				pids := b.having(copied)
-				if len(pids) != 1 {
-					t.Fatalf("processes of the child: %d", pids)
-				}
-				s.pid = pids[0]
+				s.pid = having(t, b.processes(), copied)
 				s.windows("the heap", f.one(t, "heap", 5)[0], f.one(t, "heap", 5)[3])
 				s.windows("the stack", f.one(t, "stack", 4)[0], f.one(t, "stack", 4)[2])
 				s.foreign(f.views(t))
 				s.audit()
-				pids = b.having(parent)
-				if len(pids) != 1 {
-					t.Fatalf("processes of the parent: %d", pids)
-				}
-				p := &space{call: c, machine: m, file: parent, plan: m.plan(t, parent), pid: pids[0]}
+				p := &space{call: c, machine: m, file: parent, plan: m.plan(t, parent), pid: having(t, b.processes(), parent)}
 				p.audit()
 				s.end()
 			})

@@ -125,28 +125,29 @@ func (m machine) startIn(b *box, flags []string, file string, commands ...string
 	s := &space{call: b.launch(append(append(flags, file), commands...)...), machine: m, file: file, plan: m.plan(b.t, file)}
 	s.stdin = s.follow()
 	f := s.facts()
-	pids := b.having(file)
-	if len(pids) == 0 {
-		b.t.Fatalf("no process of the container has mapped %s", file)
-	}
-	s.pid = pids[0]
+	s.pid = having(b.t, b.processes(), file)
 	return s, f
 }
 
-// having lists the processes of the box's only container that have mapped a file of this name.
-func (b *box) having(file string) []int {
-	b.t.Helper()
-	var pids []int
-	for _, pid := range b.processes() {
+// having gives the process, of some, that has mapped a file of this name.
+func having(t *testing.T, pids []int, file string) (found int) {
+	t.Helper()
+	for _, pid := range pids {
 		maps, err := mapsOf(pid)
 		if err != nil {
-			b.t.Error(err)
+			t.Error(err)
 		}
 		if slices.ContainsFunc(maps, func(m preload.Mapping) bool { return filepath.Base(m.Path) == filepath.Base(file) }) {
-			pids = append(pids, pid)
+			if found != 0 {
+				t.Fatalf("processes %d and %d have both mapped %s", found, pid, file)
+			}
+			found = pid
 		}
 	}
-	return pids
+	if found == 0 {
+		t.Fatalf("no process of the container has mapped %s", file)
+	}
+	return found
 }
 
 // facts are what a program of pe/space.c has said: the numbers of each line, by its first words.
