@@ -5,9 +5,14 @@ cd "$(dirname "$0")/.."
 mkdir -p build
 go build -o build/bench-lifecycle ./bench/lifecycle
 go build -o build/bench-coldstart ./bench/coldstart
+go build -o build/bench-layout ./bench/layout
 
 # crun refuses a host that has both cgroup versions mounted: there, it gets to see v1 only, and so does everybody else.
 unshare -m --propagation private bash -c '
 	if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi
 	exec build/bench-lifecycle "$@"' bench "$@"
 unshare -m --propagation private build/bench-coldstart
+
+# For 32-bit programs too: a runtime that is built here, and stays in build for the next time.
+[ -d build/bench-data/runtimes/bench ] || WINBOX_DATA=build/bench-data build/winbox runtime build bench
+unshare -m --propagation private build/bench-layout -data build/bench-data -runtime bench
