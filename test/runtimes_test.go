@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // buildPatience is how long building a runtime may take, with its packages from a mirror.
@@ -111,6 +113,36 @@ func TestRuntimes(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestRuntimeBundle runs bundles on built runtimes: of the annotation's choosing, and for a 32-bit program of winbox's.
+func TestRuntimeBundle(t *testing.T) {
+	t.Parallel()
+	const annotation = "io.winbox.runtime"
+	for _, test := range []struct{ kind, machine, annotation, says string }{
+		{"new", "ia32", "new", "(x86)"},
+		{"new", "x64", "new", "(x64)"},
+	} {
+		t.Run(test.kind+"/"+test.machine, func(t *testing.T) {
+			t.Parallel()
+			b := newRuntimeBox(t, test.kind)
+			writeFile(t, b.dir, "7za.exe", []byte(readFile(t, sevenZipFor(t, test.machine))))
+			bundle := b.bundle(func(s *specs.Spec) {
+				b.bare("7za.exe")(s)
+				s.Annotations = map[string]string{annotation: test.annotation}
+			}, "/app/7za.exe", "t", "none.7z")
+			if c := b.call("run", "--bundle", bundle, b.id("runtime")).wait(); c.code() != 2 || !strings.Contains(c.text(), test.says) {
+				t.Errorf("%s: exit code %d, output %q, error %q", c, c.code(), c.text(), c.err.String())
+			}
+		})
+	}
+	t.Run("none of that name", func(t *testing.T) {
+		b := newRuntimeBox(t, "new")
+		bundle := b.bundle(func(s *specs.Spec) { s.Annotations = map[string]string{annotation: "../new"} }, "/app/7za.exe")
+		if c := b.call("run", "--bundle", bundle, b.id("runtime")).wait(); !strings.Contains(c.wantLine(1), "no such runtime: ../new") {
+			t.Errorf("says %q", c.err.String())
+		}
+	})
 }
 
 // TestRuntimeStore lists, verifies and removes a runtime.

@@ -11,6 +11,7 @@ import (
 const (
 	annotationHandler = "io.winbox.handler"
 	annotationBoot    = "io.winbox.boot"
+	annotationRuntime = "io.winbox.runtime"
 	annotationReserve = "io.winbox.layout.reserve"
 	annotationStrict  = "io.winbox.layout.strict"
 	annotationStop    = "io.winbox.stop"
@@ -18,12 +19,11 @@ const (
 
 // Annotations lists them, as `winbox features` does.
 func Annotations() []string {
-	return []string{annotationHandler, annotationBoot, annotationReserve, annotationStrict, annotationStop}
+	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationReserve, annotationStrict, annotationStop}
 }
 
 // planned are annotations, and values of them, that are not carried out yet: whoever sets one must not believe that it is.
 var planned = map[string]string{
-	"io.winbox.runtime":       "the Wine is the root file system's, or else the host's",
 	"io.winbox.memory.commit": "the memory limit is the control group's",
 	"io.winbox.display":       "programs run without a display",
 }

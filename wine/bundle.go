@@ -58,6 +58,9 @@ func Recognize(b *oci.Bundle) (*Bundle, error) {
 	return w, nil
 }
 
+// Runtime is the name or digest of the runtime that the bundle asks for; empty when it does not.
+func (b *Bundle) Runtime() string { return b.spec.Annotations[annotationRuntime] }
+
 // Close closes what Recognize has opened.
 func (b *Bundle) Close() error { return b.files.Close() }
 
@@ -124,8 +127,8 @@ type Container struct {
 	Prepare func() error
 }
 
-// Container turns the bundle into a container that runs its program by Wine: that of the root file system, or the host's
-// when there is none. The prefix comes from the template, and what the program changes in it goes to scratch.
+// Container turns the bundle into a container that runs its program by Wine: that of the root file system, or the
+// template's when there is none. The prefix comes from the template, and what the program changes in it goes to scratch.
 func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	spec, p := &b.spec, *b.spec.Process
 	users, err := newUsers(spec)
@@ -145,7 +148,6 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	loader, preloader := r.Loader64, r.Preloader64
 	given := []specs.Mount{
 		{Destination: runDir, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=755", "size=1m"}},
 		prefix,
@@ -153,7 +155,7 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 		serverMount(p.User.UID, p.User.GID),
 	}
 	given = append(given, wine...)
-	given = append(given, bindFile(scratch.Stub(), preloader))
+	given = append(given, bindFile(scratch.Stub(), r.Preloader64))
 	spec.Mounts = slices.Concat(own, given, onDrives)
 
 	// Now the program can be seen where it will be.
@@ -169,6 +171,10 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	image, err := b.examine(r, file)
 	if err != nil {
 		return nil, fmt.Errorf("process.args[0]: %q: %w", p.Args[0], err)
+	}
+	loader, preloader, err := r.Loader(image.Machine)
+	if err != nil {
+		return nil, err
 	}
 	if !image.Preloaded() {
 		return nil, fmt.Errorf("process.args[0]: %q: there is no preloader for 32-bit Linux processes yet: use a runtime with the new WoW64", p.Args[0])
@@ -207,29 +213,33 @@ func (b *Bundle) examine(r *Runtime, file *os.File) (*Image, error) {
 	return image, nil
 }
 
-// runtime is the Wine of the container, and the mounts that bring it in when it is the host's.
+// runtime is the Wine of the container, and the mounts that bring it in when it is the template's.
 func (b *Bundle) runtime(t *Template) (*Runtime, []specs.Mount, error) {
-	host := t.Runtime
+	own := t.Runtime
 	if r := inFiles(b.files); r != nil {
-		// The prefix is the template's: its links lead to where the host has Wine, and its registry is of that version.
-		if r.Version != host.Version || r.Loader64 != host.Loader64 || r.Server != host.Server || r.UnixDir != host.UnixDir ||
-			r.WindowsDir != host.WindowsDir || r.DataDir != host.DataDir {
-			return nil, nil, fmt.Errorf("root.path: its Wine is version %q in %s, the host's is %q in %s: this version of winbox needs the same of both; take Wine out of the image to run with the host's",
-				r.Version, r.WindowsDir, host.Version, host.WindowsDir)
+		// The prefix is the template's: its links lead to where that runtime has Wine, and its registry is of that version.
+		if r.Version != own.Version || r.Loader64 != own.Loader64 || r.Server != own.Server || r.UnixDir != own.UnixDir ||
+			r.WindowsDir != own.WindowsDir || r.DataDir != own.DataDir {
+			return nil, nil, fmt.Errorf("root.path: its Wine is version %q in %s, that of the runtime %s is %q in %s: this version of winbox needs the same of both; take Wine out of the image, or name another runtime with %s",
+				r.Version, r.WindowsDir, own.Name, own.Version, own.WindowsDir, annotationRuntime)
+		}
+		r.Name, r.built = own.Name, own.built
+		if r.Windows32Dir != own.Windows32Dir || r.Loader32 != own.Loader32 { // nor does the prefix fit another 32-bit part
+			r.Windows32Dir, r.Loader32, r.Preloader32 = "", "", ""
 		}
 		return r, nil, nil
 	}
 	for _, interpreter := range interpreters {
 		if hasFile(b.files, interpreter) {
-			return nil, nil, fmt.Errorf("root.path: it has a C library of its own (%s) but no 64-bit Wine, and the host's cannot be brought in beside that: install Wine in the image (Debian: wine64), or use an image without a C library", interpreter)
+			return nil, nil, fmt.Errorf("root.path: it has a C library of its own (%s) but no 64-bit Wine, and a runtime cannot be brought in beside that: install Wine in the image (Debian: wine64), or use an image without a C library", interpreter)
 		}
 	}
 	var mounts []specs.Mount
-	for _, p := range host.visible() {
+	for _, p := range own.visible() {
 		mounts = append(mounts, t.bindVisible(p))
 	}
-	for at, file := range host.Interpreters {
-		mounts = append(mounts, bindFile(filepath.Join(host.root, file), at))
+	for at, file := range own.Interpreters {
+		mounts = append(mounts, bindFile(filepath.Join(own.root, file), at))
 	}
 	// What else the skeleton of a launched program has for Wine's libraries.
 	if locale := filepath.Join(t.Root(), localeDir); isFolder(locale) {
@@ -238,7 +248,7 @@ func (b *Bundle) runtime(t *Template) (*Runtime, []specs.Mount, error) {
 	if !hasFile(b.files, fontsConf) {
 		mounts = append(mounts, bindFile(filepath.Join(t.Root(), fontsConf), fontsConf))
 	}
-	return host, mounts, nil
+	return own, mounts, nil
 }
 
 // mounts are the bundle's, those with a Windows path as destination apart and at their places. Such a place is a drive,
@@ -508,8 +518,13 @@ func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (windows 
 		return nil, false, err
 	}
 	defer file.Close()
-	if _, err := b.examine(r, file); err != nil {
+	image, err := b.examine(r, file)
+	if err != nil {
 		return nil, false, fmt.Errorf("%q: %w", p.Args[0], err)
+	}
+	loader, preloader, err := r.Loader(image.Machine)
+	if err != nil {
+		return nil, false, err
 	}
 	boot := BootMinimal
 	if slices.ContainsFunc(main.Env, func(setting string) bool {
@@ -518,7 +533,7 @@ func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (windows 
 		boot = BootFull
 	}
 	q := *p
-	q.Args = append([]string{main.Args[0], main.Args[1], program}, p.Args[1:]...)
+	q.Args = append([]string{preloader, loader, program}, p.Args[1:]...)
 	q.Env = r.inContainer(p.Env, boot)
 	return &q, true, nil
 }

@@ -101,7 +101,7 @@ func TestAnnotations(t *testing.T) {
 		{annotationStrict, "yes", "neither true nor false"},
 		{annotationStop, "term", "none of"},
 		{annotationStop, "ctrl-c", "not supported"},
-		{"io.winbox.runtime", "host", "not supported"},
+		{"io.winbox.memory.commit", "64m", "not supported"},
 		{"io.winbox.memory.commit", "1", "not supported"},
 		{"io.winbox.display", "none", "not supported"},
 		{annotationStop, "kill", ""}, {annotationStrict, "true", ""}, {annotationReserve, "10000000-18000000,20000000-28000000", ""},

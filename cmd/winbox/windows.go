@@ -21,20 +21,36 @@ func (g *globals) windows(ctx context.Context, opt *sandbox.Options) error {
 	if err != nil || bundle == nil {
 		return err
 	}
-	defer bundle.Close()
-	// In silence: an engine takes what `create` writes for the container's output.
-	template, err := prepare(ctx, g, "host", io.Discard)
-	if err != nil {
-		return err
-	}
 	scratch := wine.Scratch(filepath.Join(g.dataRoot, "containers", newID(opt.ID)))
-	container, err := bundle.Container(template, scratch)
+	asked := bundle.Runtime()
+	container, err := g.container(ctx, bundle, asked, scratch)
 	if err != nil {
-		return err
+		other, err := g.without32Bit(asked, err)
+		if err != nil {
+			return err
+		}
+		// Anew: the other Wine has other mounts, among which the program was looked for.
+		if bundle, err = wine.Recognize(opt.Bundle); err != nil {
+			return err
+		}
+		if container, err = g.container(ctx, bundle, other, scratch); err != nil {
+			return err
+		}
 	}
 	opt.Bundle = &oci.Bundle{Dir: opt.Bundle.Dir, Spec: container.Spec, Seccomp: opt.Bundle.Seccomp}
 	opt.Windows, opt.Prepare, opt.Scratch = true, container.Prepare, []string{string(scratch)}
 	return nil
+}
+
+// container turns a bundle into a container of a runtime, and closes the bundle.
+func (g *globals) container(ctx context.Context, bundle *wine.Bundle, runtime string, scratch wine.Scratch) (*wine.Container, error) {
+	defer bundle.Close()
+	// In silence: an engine takes what `create` writes for the container's output.
+	template, err := prepare(ctx, g, runtime, io.Discard)
+	if err != nil {
+		return nil, err
+	}
+	return bundle.Container(template, scratch)
 }
 
 // windowsExec does the same for another process in a container.
