@@ -172,6 +172,7 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("process.args[0]: %q: %w", p.Args[0], err)
 	}
+	image.runtime = t.Runtime.root // the prefix leads there, also when the Wine is of the root file system
 	loader, preloader, err := r.Loader(image.Machine)
 	if err != nil {
 		return nil, err
