@@ -64,6 +64,9 @@ type Region struct {
 	State State
 	// Name describes it in two or three words, for tables.
 	Name string
+	// Pool says of a native region that it is where mmap(2) is to put what native
+	// code loads, now and later.
+	Pool bool
 
 	// reserved says of a forecast that the preloader takes its range.
 	reserved bool
@@ -80,15 +83,28 @@ type Options struct {
 	// (Documentation/arch/x86/x86_64/mm.rst), 0xffffe000 for a 32-bit one on a
 	// 64-bit kernel.
 	AddressLimit uint64
-	// NewWoW64 says that a 32-bit program runs in the low 4 GiB of a 64-bit
-	// process, not in a 32-bit process of its own.
+	// NewWoW64 says that 32-bit programs run in the low 4 GiB of 64-bit
+	// processes, not in 32-bit processes of their own. All of it is reserved then
+	// in 64-bit programs, too, since any process may become one of theirs.
 	NewWoW64 bool
+	// SharedHeap is the size of the memory that all 32-bit programs of a container
+	// share, in bytes, at most MaxSharedHeap; it is rounded up to 64 KiB. 0 is
+	// DefaultSharedHeap, NoSharedHeap is none.
+	SharedHeap uint64
 	// Loader is where the engine's native loader is linked; empty when it is
 	// position-independent. Nothing is reserved there.
 	Loader Range
 	// Reserve are further ranges to reserve, as ParseRanges returns them.
 	Reserve []Range
 }
+
+// Sizes of the shared heap, in bytes. It ends where the engine's tables begin in
+// a 32-bit process.
+const (
+	DefaultSharedHeap = 16 << 20
+	MaxSharedHeap     = tablesI386 - sharedHeap
+	NoSharedHeap      = ^uint64(0)
+)
 
 // Layout is the plan for one program.
 type Layout struct {
@@ -101,8 +117,9 @@ type Layout struct {
 	// holes above it are filled.
 	Limit uint64
 	// ProgramLimit is the first address above what the program itself gets. For
-	// a 32-bit program it is below Limit: the shared heap and the engine's
-	// tables, or its 64-bit libraries, are between them.
+	// a 32-bit program that is not large-address-aware it is below Limit: what
+	// other programs in such processes need, and the engine's tables, are between
+	// them.
 	ProgramLimit uint64
 	// Regions cover the address space from 0 to the kernel's limit: ascending,
 	// without gaps or overlaps.
@@ -153,7 +170,10 @@ const minStack = 1 << 20
 // an image without relocations whose place cannot be had. With relocations it
 // is planned elsewhere and Layout.Moved says why.
 func Plan(img *pe.Image, opt Options) (*Layout, error) {
-	l, err := newLayout(img, opt)
+	if (img.Machine == pe.MachineAMD64) != img.PE32Plus && (img.Machine == pe.MachineAMD64 || img.Machine == pe.MachineI386) {
+		return nil, layoutError(Range{}, "malformed: optional header of the other word size than %s has", img.Machine)
+	}
+	l, err := newLayout(img.Machine, img.LargeAddressAware(), opt)
 	if err != nil {
 		return nil, err
 	}
@@ -178,39 +198,54 @@ func Plan(img *pe.Image, opt Options) (*Layout, error) {
 	if !ok || !l.forecast(KindHeap, "process heap", heap) {
 		l.forecast(KindHeap, "process heap", l.minHeap())
 	}
-	if n := len(l.Reservations()); n > maxStubRanges {
+	if n := len(l.StubRanges()); n > maxStubRanges {
 		return nil, layoutError(Range{}, "%d separate ranges to reserve, at most %d are possible", n, maxStubRanges)
 	}
 	return l, nil
 }
 
-// newLayout starts with the regions that every program of img's kind has.
-func newLayout(img *pe.Image, opt Options) (*Layout, error) {
-	l := &Layout{Machine: img.Machine, Process: img.Machine, loader: opt.Loader, options: opt}
+// PlanChildren lays out the address space of processes whose program is not
+// known yet: those that a program starts for another machine than its own. There
+// is no image, stack and heap in it. Options.Reserve is left out, since it is
+// about the first program.
+//
+// # Errors
+//
+// A *MachineError for a machine that an x86-64 host cannot run, and a
+// *LayoutError when vm.mmap_min_addr or the shared heap leave no room.
+func PlanChildren(machine pe.Machine, opt Options) (*Layout, error) {
+	return newLayout(machine, true, opt)
+}
+
+// newLayout starts with the regions that every program of a machine has.
+func newLayout(machine pe.Machine, largeAddresses bool, opt Options) (*Layout, error) {
+	l := &Layout{Machine: machine, Process: machine, loader: opt.Loader, options: opt}
+	heap := opt.SharedHeapSize()
+	if heap > MaxSharedHeap {
+		return nil, layoutError(Range{}, "a shared heap of %s does not fit: at most %s are possible", FormatSize(heap), FormatSize(MaxSharedHeap))
+	}
 	var regions []Region
-	var top uint64
+	top := uint64(topAMD64)
+	l.Limit = limitAMD64
 	switch {
-	case img.Machine == pe.MachineAMD64 && img.PE32Plus:
-		regions, top, l.Limit = regionsAMD64(), topAMD64, limitAMD64
+	case machine == pe.MachineAMD64 && !opt.NewWoW64:
+		regions = regionsAMD64()
 		l.ProgramLimit = l.Limit
-	case img.Machine == pe.MachineI386 && !img.PE32Plus && opt.NewWoW64:
+	case machine == pe.MachineAMD64:
+		regions = regionsWoW64(heap)
+		l.ProgramLimit = l.Limit
+	case machine == pe.MachineI386 && opt.NewWoW64:
 		l.Process = pe.MachineAMD64
-		regions, top, l.Limit = regionsWoW64(), topAMD64, limitAMD64
-		l.ProgramLimit = limit2G
-		if img.LargeAddressAware() {
-			l.ProgramLimit = limit4G
-		}
-	case img.Machine == pe.MachineI386 && !img.PE32Plus:
-		l.ProgramLimit = limit2G
-		if img.LargeAddressAware() {
-			l.ProgramLimit = limit3G
-		}
-		l.Limit = max(l.ProgramLimit, tablesEnd)
-		regions, top = regionsI386(l.Limit), topI386
-	case img.Machine == pe.MachineAMD64 || img.Machine == pe.MachineI386:
-		return nil, layoutError(Range{}, "malformed: optional header of the other word size than %s has", img.Machine)
+		regions = regionsWoW64(heap)
+		l.ProgramLimit = limit4G
+	case machine == pe.MachineI386:
+		regions, top, l.Limit = regionsI386(heap), topI386, limit3G
+		l.ProgramLimit = l.Limit
 	default:
-		return nil, &MachineError{Machine: img.Machine}
+		return nil, &MachineError{Machine: machine}
+	}
+	if machine == pe.MachineI386 && !largeAddresses {
+		l.ProgramLimit = limit2G
 	}
 	if opt.AddressLimit != 0 && opt.AddressLimit < top {
 		top = opt.AddressLimit &^ (pageSize - 1)
@@ -230,6 +265,21 @@ func newLayout(img *pe.Image, opt Options) (*Layout, error) {
 	}
 	l.leaveLoader()
 	return l, nil
+}
+
+// SharedHeapSize is the size of the shared heap in bytes, in whole units of 64
+// KiB; 0 is none.
+func (opt Options) SharedHeapSize() uint64 {
+	switch size, ok := alignUp(opt.SharedHeap, granularity); {
+	case opt.SharedHeap == NoSharedHeap:
+		return 0
+	case opt.SharedHeap == 0:
+		return DefaultSharedHeap
+	case !ok:
+		return opt.SharedHeap
+	default:
+		return size
+	}
 }
 
 // leaveLoader keeps the native loader's place out of the reservations.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -64,6 +65,8 @@ var plans = []struct {
 		Reserve: []preload.Range{{Start: 0x200000, End: 0x300000}, {Start: 0x7e000000, End: 0x90000000}}}},
 	{"i386", petest.Image{Machine: i386}, preload.Options{}},
 	{"i386-large-address-aware", petest.Image{Machine: i386, Characteristics: laa}, preload.Options{}},
+	{"amd64-new-wow64", petest.Image{}, preload.Options{NewWoW64: true, SharedHeap: 1 << 20}},
+	{"i386-no-shared-heap", petest.Image{Machine: i386}, preload.Options{SharedHeap: preload.NoSharedHeap}},
 	{"i386-new-wow64", petest.Image{Machine: i386, Characteristics: laa}, preload.Options{NewWoW64: true}},
 }
 
@@ -82,10 +85,10 @@ func TestPlanPictures(t *testing.T) {
 				}
 			}
 			var reserved strings.Builder
-			for _, r := range l.Reservations() {
-				reserved.WriteString(r.String() + "\n")
+			for _, r := range l.StubRanges() {
+				fmt.Fprintf(&reserved, "%s %s\n", []string{"reserve", "fill", "clear", "pool", "share"}[r.Take], r.Range)
 			}
-			golden(t, tt.name+".txt", picture+"\nreserved:\n"+reserved.String())
+			golden(t, tt.name+".txt", picture+"\nfor the preloader:\n"+reserved.String())
 		})
 	}
 }
@@ -111,7 +114,7 @@ func checkLayout(t *testing.T, l *preload.Layout) {
 		t.Error(err)
 	}
 	limit, ranges, err := preload.UnmarshalStub(b)
-	if err != nil || limit != l.Limit || !reflect.DeepEqual(ranges, l.Reservations()) || len(b) > 4096 {
+	if err != nil || limit != l.Limit || !reflect.DeepEqual(ranges, l.StubRanges()) || len(b) > 4096 {
 		t.Errorf("limit %#x, ranges %v, error %v", limit, ranges, err)
 	}
 }
@@ -149,7 +152,7 @@ func TestReservations(t *testing.T) {
 					t.Errorf("%s lies in the lowest 64 KiB or above the limit", r)
 				}
 			}
-			if shared := reserved(l, 0x80000000, 0x81000000); shared != (img.Machine == pe.MachineI386 || len(tt.opt.Reserve) > 0) {
+			if shared := reserved(l, 0x80000000, 0x81000000); shared != (img.Machine == pe.MachineI386 || tt.opt.NewWoW64 || len(tt.opt.Reserve) > 0) {
 				t.Errorf("shared heap reserved: %v", shared)
 			}
 		})
@@ -206,12 +209,13 @@ func TestPlanErrors(t *testing.T) {
 		{"stack too large", petest.Image{Machine: i386, StackReserve: 0x7f000000}, preload.Options{}, "the stack of 2 GiB that the program asks for fits nowhere below 0x7fff0000"},
 		{"stack of 16 EiB", petest.Image{StackReserve: 1<<64 - 1}, preload.Options{}, "the stack of 16 EiB that the program asks for fits nowhere below 0x7fffffff0000"},
 		{"mmap_min_addr absurd", petest.Image{}, preload.Options{MmapMinAddr: 1 << 63}, "vm.mmap_min_addr is 9223372036854775808: no address is left for the program"},
+		{"shared heap too large", petest.Image{Machine: i386}, preload.Options{SharedHeap: 1 << 30}, "a shared heap of 1 GiB does not fit: at most 1008 MiB are possible"},
 		{"reserve below 64 KiB", petest.Image{}, reserve(0x1000, 0x2000), "the range 1000-2000 to reserve starts below 0x10000, where nothing may be mapped"},
 		{"reserve above the limit", petest.Image{}, reserve(0x7fffff000000, 0x7ffffffff000), "the range 7fffff000000-7ffffffff000 to reserve ends above 0x7fffffff0000, the limit of Windows programs"},
 		{"reserve the loader", petest.Image{}, preload.Options{Loader: preload.Range{Start: 0x7d000000, End: 0x7d005000}, Reserve: []preload.Range{{Start: 0x7c000000, End: 0x7e000000}}}, "the range 7c000000-7e000000 to reserve holds the native loader (7d000000-7d005000)"},
 		{"reserve the preloader", petest.Image{}, reserve(0x400000000000, 0x400000001000), "the range 400000000000-400000001000 to reserve holds the preloader (400000000000-400100000000)"},
 		{"reserve part of a page", petest.Image{}, reserve(0x10800, 0x20000), "the range 10800-20000 to reserve is empty or not a multiple of the page size"},
-		{"reserve too many", petest.Image{}, many, "305 separate ranges to reserve, at most 254 are possible"},
+		{"reserve too many", petest.Image{}, many, "612 separate ranges to reserve, at most 254 are possible"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -249,6 +253,37 @@ func TestPlanMoves(t *testing.T) {
 		if l.Moved != tt.moved || l.Image().State != preload.StateForecast || !reserved(l, l.Image().Range.Start, l.Image().Range.End) {
 			t.Errorf("moved %q to %+v", l.Moved, l.Image())
 		}
+	}
+}
+
+// TestPlanChildren: what a program starts for the other machine finds the same
+// places, whatever it is.
+func TestPlanChildren(t *testing.T) {
+	for _, tt := range plans {
+		img := image(t, tt.im)
+		own, err := preload.Plan(img, tt.opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := preload.PlanChildren(own.Process, tt.opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.Process != own.Process || l.Limit != own.Limit || l.Image() != (preload.Region{}) {
+			t.Errorf("%s: limit %#x, image %+v", tt.name, l.Limit, l.Image())
+		}
+		for _, r := range l.StubRanges() {
+			if r.Take == preload.TakeReserve && !reserved(own, r.Range.Start, r.Range.End) {
+				t.Errorf("%s: %s is for the children only", tt.name, r.Range)
+			}
+		}
+		if _, err := l.MarshalStub(); err != nil {
+			t.Error(err)
+		}
+	}
+	var machine *preload.MachineError
+	if _, err := preload.PlanChildren(pe.MachineARM64, preload.Options{}); !errors.As(err, &machine) {
+		t.Errorf("ARM64: %v", err)
 	}
 }
 

@@ -19,10 +19,10 @@ const maxPlan = 1 << 20
 // has become of it: one line for each region.
 func (l *Layout) MarshalText() ([]byte, error) {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s\nmachine %x\nprocess %x\nlimit %x\nprogram-limit %x\nstack %x\nmmap-min-addr %x\naddress-limit %x\nloader %s\nnew-wow64 %t\nreserve %q\nmoved %q\n", planMagic,
-		uint16(l.Machine), uint16(l.Process), l.Limit, l.ProgramLimit, l.StackSize, l.options.MmapMinAddr, l.options.AddressLimit, l.loader, l.options.NewWoW64, formatRanges(l.options.Reserve), l.Moved)
+	fmt.Fprintf(&b, "%s\nmachine %x\nprocess %x\nlimit %x\nprogram-limit %x\nstack %x\nmmap-min-addr %x\naddress-limit %x\nloader %s\nnew-wow64 %t\nshared-heap %x\nreserve %q\nmoved %q\n", planMagic,
+		uint16(l.Machine), uint16(l.Process), l.Limit, l.ProgramLimit, l.StackSize, l.options.MmapMinAddr, l.options.AddressLimit, l.loader, l.options.NewWoW64, l.options.SharedHeap, formatRanges(l.options.Reserve), l.Moved)
 	for _, r := range l.Regions {
-		fmt.Fprintf(&b, "region %s %s %s %t %q\n", r.Range, r.Kind, r.State, r.reserved, r.Name)
+		fmt.Fprintf(&b, "region %s %s %s %t %t %q\n", r.Range, r.Kind, r.State, r.reserved, r.Pool, r.Name)
 	}
 	return b.Bytes(), nil
 }
@@ -40,8 +40,8 @@ func (l *Layout) UnmarshalText(text []byte) error {
 	var machine, process uint16
 	var reserve string
 	in := bytes.NewReader(text[len(planMagic)+1:])
-	if _, err := fmt.Fscanf(in, "machine %x\nprocess %x\nlimit %x\nprogram-limit %x\nstack %x\nmmap-min-addr %x\naddress-limit %x\nloader %x-%x\nnew-wow64 %t\nreserve %q\nmoved %q\n",
-		&machine, &process, &l.Limit, &l.ProgramLimit, &l.StackSize, &l.options.MmapMinAddr, &l.options.AddressLimit, &l.loader.Start, &l.loader.End, &l.options.NewWoW64, &reserve, &l.Moved); err != nil {
+	if _, err := fmt.Fscanf(in, "machine %x\nprocess %x\nlimit %x\nprogram-limit %x\nstack %x\nmmap-min-addr %x\naddress-limit %x\nloader %x-%x\nnew-wow64 %t\nshared-heap %x\nreserve %q\nmoved %q\n",
+		&machine, &process, &l.Limit, &l.ProgramLimit, &l.StackSize, &l.options.MmapMinAddr, &l.options.AddressLimit, &l.loader.Start, &l.loader.End, &l.options.NewWoW64, &l.options.SharedHeap, &reserve, &l.Moved); err != nil {
 		return fmt.Errorf("plan: %w", err)
 	}
 	var err error
@@ -52,7 +52,7 @@ func (l *Layout) UnmarshalText(text []byte) error {
 	l.options.Loader = l.loader
 	for in.Len() > 0 {
 		var r Region
-		if _, err := fmt.Fscanf(in, "region %x-%x %s %s %t %q\n", &r.Range.Start, &r.Range.End, &r.Kind, &r.State, &r.reserved, &r.Name); err != nil {
+		if _, err := fmt.Fscanf(in, "region %x-%x %s %s %t %t %q\n", &r.Range.Start, &r.Range.End, &r.Kind, &r.State, &r.reserved, &r.Pool, &r.Name); err != nil {
 			return fmt.Errorf("plan: region %d: %w", len(l.Regions), err)
 		}
 		last := uint64(0)

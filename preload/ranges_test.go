@@ -62,25 +62,27 @@ func TestFormatSize(t *testing.T) {
 }
 
 func TestUnmarshalStubErrors(t *testing.T) {
-	good := "WBLAYT01" + "\x00\x00\xff\xff\xff\x7f\x00\x00" + "\x01\x00\x00\x00" + "\x00\x00\x00\x00" +
+	good := "WBLAYT02" + "\x00\x00\xff\xff\xff\x7f\x00\x00" + "\x01\x00\x00\x00" + "\x00\x00\x00\x00" +
 		"\x00\x00\x01\x00\x00\x00\x00\x00" + "\x00\x00\x02\x00\x00\x00\x00\x00"
 	limit, ranges, err := preload.UnmarshalStub([]byte(good))
-	if err != nil || limit != 0x7fffffff0000 || !reflect.DeepEqual(ranges, []preload.Range{{Start: 0x10000, End: 0x20000}}) {
+	if err != nil || limit != 0x7fffffff0000 || !reflect.DeepEqual(ranges, []preload.StubRange{{Range: preload.Range{Start: 0x10000, End: 0x20000}}}) {
 		t.Fatal(limit, ranges, err)
 	}
 	change := func(off int, v byte) string { return good[:off] + string([]byte{v}) + good[off+1:] }
 	for in, want := range map[string]string{
-		"":                      "layout: does not start with WBLAYT01",
-		change(7, '2'):          "layout: does not start with WBLAYT01",
+		"":                      "layout: does not start with WBLAYT02",
+		change(7, '1'):          "layout: does not start with WBLAYT02",
 		change(8, 1):            "layout: limit 0x7fffffff0001 is not the address of a page",
 		change(16, 2):           "layout: 40 bytes do not hold 2 ranges",
 		change(20, 1):           "layout: unknown flags 0x1",
-		change(24, 1):           "layout: range 10001-20000 is empty, unaligned or out of order",
+		change(24, 5):           "layout: range 10000-20000 is of the unknown kind 5",
+		change(25, 1):           "layout: range 10000-20000 is of the unknown kind 256",
+		change(32, 1):           "layout: range 10000-20001 is empty, unaligned or out of order",
 		change(34, 1):           "layout: range 10000-10000 is empty, unaligned or out of order",
 		change(38, 1):           "layout: range 10000-1000000020000 is above the limit 0x7fffffff0000",
 		good + good[24:]:        "layout: 56 bytes do not hold 1 ranges",
 		good[:len(good)-1]:      "layout: 39 bytes do not hold 1 ranges",
-		string(make([]byte, 9)): "layout: does not start with WBLAYT01",
+		string(make([]byte, 9)): "layout: does not start with WBLAYT02",
 	} {
 		if _, _, err := preload.UnmarshalStub([]byte(in)); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
@@ -89,7 +91,7 @@ func TestUnmarshalStubErrors(t *testing.T) {
 }
 
 func FuzzUnmarshalStub(f *testing.F) {
-	f.Add([]byte("WBLAYT01\x00\x00\xff\xff\xff\x7f\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"))
+	f.Add([]byte("WBLAYT02\x00\x00\xff\xff\xff\x7f\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		limit, ranges, err := preload.UnmarshalStub(b)
 		if err != nil {
@@ -97,10 +99,10 @@ func FuzzUnmarshalStub(f *testing.F) {
 		}
 		last := uint64(0)
 		for _, r := range ranges {
-			if r.Start < last || r.Empty() || r.End > limit {
+			if r.Range.Start < last || r.Range.Empty() || r.Take == preload.TakeReserve && r.Range.End > limit {
 				t.Errorf("limit %#x, ranges %v", limit, ranges)
 			}
-			last = r.End
+			last = r.Range.End
 		}
 	})
 }

@@ -2,15 +2,15 @@ package preload
 
 // Limits of Windows address spaces. A 32-bit program ends 64 KiB below 2 GiB
 // (Windows documentation, "Virtual Address Space"); Wine gives a
-// large-address-aware one 3 GiB in a 32-bit process and all of 4 GiB in a 64-bit
-// one. 64-bit programs end 64 KiB below 128 TiB.
+// large-address-aware one 3 GiB in a 32-bit process (dlls/ntdll/unix/virtual.c,
+// address_space_limit) and all of 4 GiB in a 64-bit one. 64-bit programs end 64 KiB below 128 TiB.
 const (
 	limit2G    = 0x7fff0000
 	limit3G    = 0xc0000000
 	limit4G    = 0xffff0000
 	limitAMD64 = 0x7fffffff0000
 
-	topI386  = 0xffffe000     // arch/x86/include/asm/page_32_types.h, IA32_PAGE_OFFSET
+	topI386  = 0xffffe000     // arch/x86/include/asm/page_64_types.h, IA32_PAGE_OFFSET
 	topAMD64 = 0x7ffffffff000 // arch/x86/include/asm/page_64_types.h, TASK_SIZE_MAX
 )
 
@@ -22,10 +22,10 @@ const (
 	lowEnd            = 0x68000000 // up to here Wine's own preloader reserves low memory
 	nativeLow         = 0x7c000000 // from here Wine links its loader: 0x7c000000 once, 0x7d000000 in 7 to 9
 	nativeLowEnd      = 0x7f000000 // up to here the loader's brk heap may grow
+	preloaderI386End  = 0x7c500000 // in a 32-bit process the preloader and what it loads are at nativeLow
 	sharedUserData    = 0x7ffe0000 // KUSER_SHARED_DATA
 	sharedHeap        = 0x80000000 // SYSTEM_HEAP_BASE
-	sharedHeapEnd     = 0x81000000 // 16 MiB of it
-	tablesEnd         = 0x82000000 // up to here Wine's preloader reserves, for ntdll's tables
+	tablesI386        = 0xbf000000 // ntdll keeps its tables at the end of the highest range
 	dllAMD64          = 0x100000000
 	freeAMD64         = 0x400000000     // bases: 0x140000000 link.exe's programs, 0x180000000 its libraries, 0x170000000 to 0x3c0000000 Wine 8's
 	preloaderAMD64    = 0x400000000000  // zone_start of preload/stub/preloader-amd64.ld
@@ -35,33 +35,43 @@ const (
 	nativeHigh        = 0x7fff00000000  // mmap(2) starts 128 MiB below the top and goes down
 	topDownAMD64      = 0x7ffffc000000  // above all mmap(2) gives out, below the native stack
 	topDownAMD64End   = 0x7ffffdff0000  // 32 MiB less 64 KiB, as much as Wine's preloader takes
-	nativePoolI386    = 0xf0000000      // in a 32-bit process mmap(2) starts 128 MiB below 4 GiB
+	nativePoolI386    = 0xe0000000      // 512 MiB; see regionsI386
 	nameLow           = "lowest 64 KiB" // of every process
 	nameSystemDLLs    = "system libraries"
-	nameNativeLoader  = "native loader"
+	nameNativeLoader  = "native loader" // and nothing else
 	nameNativeStack   = "native stack"
 	namePreloader     = "preloader"
 	nameLarge         = "large allocations"
 )
 
-// regionsLow are the regions below 2 GiB, the same in every process.
+// regionsLow are the regions below 2 GiB: the same in every process, but for
+// what the gap at nativeLow is used for.
 //
 // 0x68000000 to 0x7c000000 is more than Wine's own preloader takes: Wine's
 // kernel32 and kernelbase are linked at 0x7b000000, and the heap of a native
 // loader must not be there first.
-func regionsLow() []Region {
-	return []Region{
+func regionsLow(gap ...Region) []Region {
+	regions := []Region{
 		{Kind: KindLow, Range: Range{0, granularity}, State: StateUnmapped, Name: nameLow},
 		{Kind: KindDOS, Range: Range{granularity, dosEnd}, State: StateReserved, Name: "DOS area"},
 		{Kind: KindMemory, Range: Range{dosEnd, lowEnd}, State: StateReserved, Name: "low memory"},
 		{Kind: KindDLL, Range: Range{lowEnd, nativeLow}, State: StateReserved, Name: nameSystemDLLs},
-		{Kind: KindNative, Range: Range{nativeLow, nativeLowEnd}, State: StateNative, Name: nameNativeLoader},
-		{Kind: KindTopDown, Range: Range{nativeLowEnd, sharedUserData}, State: StateReserved, Name: "thread blocks, top-down"},
-		{Kind: KindSharedUserData, Range: Range{sharedUserData, limit2G}, State: StateFixed, Name: "shared user data"},
 	}
+	return append(append(regions, gap...),
+		Region{Kind: KindTopDown, Range: Range{nativeLowEnd, sharedUserData}, State: StateReserved, Name: "thread blocks, top-down"},
+		Region{Kind: KindSharedUserData, Range: Range{sharedUserData, limit2G}, State: StateFixed, Name: "shared user data"},
+	)
 }
 
+// gapAMD64 is nativeLow to nativeLowEnd in a 64-bit process: for a loader that is
+// linked there, and for nothing else.
+var gapAMD64 = Region{Kind: KindNative, Range: Range{nativeLow, nativeLowEnd}, State: StateNative, Name: nameNativeLoader}
+
 // regionsHigh are the regions above 4 GiB of a 64-bit process.
+//
+// The pool is 64 GiB less 64 MiB below the stack, where mmap(2) puts what has no
+// address by itself. It stays open: libraries that native code loads later go
+// there, too.
 func regionsHigh() []Region {
 	return []Region{
 		{Kind: KindDLL, Range: Range{dllAMD64, freeAMD64}, State: StateReserved, Name: "programs and libraries"},
@@ -70,44 +80,60 @@ func regionsHigh() []Region {
 		{Kind: KindFree, Range: Range{preloaderAMD64End, serverDLLs}, State: StateFree, Name: nameLarge},
 		{Kind: KindDLL, Range: Range{serverDLLs, serverDLLsEnd}, State: StateReserved, Name: "relocated libraries"},
 		{Kind: KindFree, Range: Range{serverDLLsEnd, nativeHigh}, State: StateFree, Name: nameLarge},
-		{Kind: KindNative, Range: Range{nativeHigh, topDownAMD64}, State: StateNative, Name: "native libraries"},
+		{Kind: KindNative, Range: Range{nativeHigh, topDownAMD64}, State: StateNative, Name: "native libraries", Pool: true},
 		{Kind: KindTopDown, Range: Range{topDownAMD64, topDownAMD64End}, State: StateReserved, Name: "top-down, engine's tables"},
 		{Kind: KindNative, Range: Range{topDownAMD64End, limitAMD64}, State: StateNative, Name: nameNativeStack},
 		{Kind: KindFiller, Range: Range{limitAMD64, topAMD64}, State: StateFilled, Name: "above the limit"},
 	}
 }
 
-// regionsAMD64 are those of a 64-bit program.
+// regionsAMD64 are those of a 64-bit process in which only 64-bit programs run.
 func regionsAMD64() []Region {
 	middle := Region{Kind: KindFree, Range: Range{limit2G, dllAMD64}, State: StateFree, Name: "2 to 4 GiB"}
-	return append(append(regionsLow(), middle), regionsHigh()...)
+	return append(append(regionsLow(gapAMD64), middle), regionsHigh()...)
 }
 
-// regionsWoW64 are those of a 32-bit program in a 64-bit process. All of the low
-// 4 GiB is reserved: nothing native needs to be there.
-func regionsWoW64() []Region {
-	middle := []Region{
-		{Kind: KindFree, Range: Range{limit2G, sharedHeap}, State: StateReserved, Name: "guard below 2 GiB"},
-		{Kind: KindSharedHeap, Range: Range{sharedHeap, sharedHeapEnd}, State: StateFixed, Name: "shared heap"},
-		{Kind: KindMemory, Range: Range{sharedHeapEnd, limit4G}, State: StateReserved, Name: "high memory"},
-		{Kind: KindFree, Range: Range{limit4G, dllAMD64}, State: StateReserved, Name: "guard below 4 GiB"},
-	}
-	return append(append(regionsLow(), middle...), regionsHigh()...)
-}
-
-// regionsI386 are those of a 32-bit program in a 32-bit process on a 64-bit
-// kernel, in which nothing of Windows is at or above limit.
-func regionsI386(limit uint64) []Region {
-	regions := append(regionsLow(),
-		Region{Kind: KindFree, Range: Range{limit2G, sharedHeap}, State: StateReserved, Name: "guard below 2 GiB"},
-		Region{Kind: KindSharedHeap, Range: Range{sharedHeap, sharedHeapEnd}, State: StateFixed, Name: "shared heap"},
-		Region{Kind: KindTopDown, Range: Range{sharedHeapEnd, tablesEnd}, State: StateReserved, Name: "engine's tables"},
+// regionsWoW64 are those of a 64-bit process in which a 32-bit program may run:
+// nothing native is in the low 4 GiB.
+func regionsWoW64(heap uint64) []Region {
+	regions := append(regionsLow(gapAMD64), regionsSharedHeap(heap)...)
+	regions = append(regions,
+		Region{Kind: KindMemory, Range: Range{sharedHeap + heap, limit4G}, State: StateReserved, Name: "high memory"},
+		Region{Kind: KindFree, Range: Range{limit4G, dllAMD64}, State: StateReserved, Name: "guard below 4 GiB"},
 	)
-	if limit > tablesEnd {
-		regions = append(regions, Region{Kind: KindMemory, Range: Range{tablesEnd, limit}, State: StateReserved, Name: "high memory"})
-	}
+	return append(regions, regionsHigh()...)
+}
+
+// regionsI386 are those of a 32-bit process on a 64-bit kernel. They are the
+// same for all programs, since a program that is not large-address-aware may
+// start one that is: the engine itself gives the former nothing above 2 GiB.
+//
+// The pool holds the native stack as well. The dynamic linker's mappings come
+// from 128 MiB below the top downward, what is loaded later goes below them, and
+// when that is full above them: 500 MiB in all, of which Wine's own libraries
+// with a display take less than 100. With the kernel's legacy layout they start
+// at the pool's lower end. Nothing is given away by so large a pool: no program
+// gets addresses above the limit.
+func regionsI386(heap uint64) []Region {
+	regions := regionsLow(
+		Region{Kind: KindNative, Range: Range{nativeLow, preloaderI386End}, State: StateNative, Name: namePreloader},
+		Region{Kind: KindNative, Range: Range{preloaderI386End, nativeLowEnd}, State: StateNative, Name: "native loader and heap"},
+	)
+	regions = append(regions, regionsSharedHeap(heap)...)
 	return append(regions,
-		Region{Kind: KindFiller, Range: Range{limit, nativePoolI386}, State: StateFilled, Name: "above the limit"},
-		Region{Kind: KindNative, Range: Range{nativePoolI386, topI386}, State: StateNative, Name: "native libraries and stack"},
+		Region{Kind: KindMemory, Range: Range{sharedHeap + heap, tablesI386}, State: StateReserved, Name: "high memory"},
+		Region{Kind: KindTopDown, Range: Range{tablesI386, limit3G}, State: StateReserved, Name: "engine's tables"},
+		Region{Kind: KindFiller, Range: Range{limit3G, nativePoolI386}, State: StateFilled, Name: "above the limit"},
+		Region{Kind: KindNative, Range: Range{nativePoolI386, topI386}, State: StateNative, Name: "native libraries and stack", Pool: true},
 	)
+}
+
+// regionsSharedHeap are the 64 KiB on which 2 GiB of Windows end, and the shared
+// heap of heap bytes behind, unless that is 0.
+func regionsSharedHeap(heap uint64) []Region {
+	regions := []Region{{Kind: KindFree, Range: Range{limit2G, sharedHeap}, State: StateReserved, Name: "guard below 2 GiB"}}
+	if heap > 0 {
+		regions = append(regions, Region{Kind: KindSharedHeap, Range: Range{sharedHeap, sharedHeap + heap}, State: StateFixed, Name: "shared heap"})
+	}
+	return regions
 }

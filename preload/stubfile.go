@@ -6,27 +6,81 @@ import (
 	"fmt"
 )
 
-// StubPath is where the preloader looks for its list, inside the container.
-const StubPath = "/run/winbox/layout"
+// A Take is what the preloader does with a range. The values are those of the
+// file.
+type Take uint64
+
+// What can be done.
+const (
+	// TakeReserve: taken before the dynamic linker runs, and published, so that
+	// the engine may map over it.
+	TakeReserve Take = iota
+	// TakeFill: what is left of it is taken when the dynamic linker is done, and
+	// not published.
+	TakeFill
+	// TakeClear: kept from the dynamic linker where the kernel would put its
+	// mappings elsewhere than into a pool, and given back when it is done.
+	TakeClear
+	// TakePool: where native code is to be. Nothing is taken.
+	TakePool
+	// TakeShare: the memory that all processes of a container share.
+	TakeShare
+	takes
+)
+
+// StubRange is one range of the preloader's list.
+type StubRange struct {
+	Range Range
+	Take  Take
+}
 
 // Form of the preloader's list, all numbers little-endian: magic, u64 limit, u32
 // count, u32 flags (0), then count pairs of u64 start and end: page-aligned,
-// ascending, not overlapping. preload/stub reads it into a buffer of this size.
+// ascending, not overlapping; the lowest 12 bits of a start are the Take.
+// preload/stub reads it into a buffer of this size.
 const (
-	stubMagic     = "WBLAYT01"
+	stubMagic     = "WBLAYT02"
 	stubHeaderLen = len(stubMagic) + 8 + 4 + 4
 	stubMaxLen    = 4096
 	maxStubRanges = (stubMaxLen - stubHeaderLen) / 16
 )
 
-// MarshalStub encodes Limit and Reservations for the preloader, in at most
-// 4,096 bytes.
+// StubRanges returns what the preloader is to do, in order of address: for all
+// but the lowest 64 KiB, the preloader's zone and the native stack.
+func (l *Layout) StubRanges() []StubRange {
+	var ranges []StubRange
+	for _, r := range l.Regions {
+		take := TakeReserve
+		switch {
+		case r.Kind == KindSharedHeap:
+			take = TakeShare
+		case r.State == StateReserved, r.State == StateFixed, r.State == StateForecast && r.reserved:
+		case r.State == StateFilled:
+			take = TakeFill
+		case r.State == StateFree, r.State == StateForecast, r.Name == nameNativeLoader:
+			take = TakeClear
+		case r.Pool:
+			take = TakePool
+		default:
+			continue
+		}
+		if n := len(ranges); n > 0 && ranges[n-1].Take == take && ranges[n-1].Range.End == r.Range.Start {
+			ranges[n-1].Range.End = r.Range.End
+		} else {
+			ranges = append(ranges, StubRange{r.Range, take})
+		}
+	}
+	return ranges
+}
+
+// MarshalStub encodes Limit and StubRanges for the preloader, in at most 4,096
+// bytes.
 //
 // # Errors
 //
 // When there are more ranges than fit, which Plan refuses already.
 func (l *Layout) MarshalStub() ([]byte, error) {
-	ranges := l.Reservations()
+	ranges := l.StubRanges()
 	if len(ranges) > maxStubRanges {
 		return nil, fmt.Errorf("layout: %d ranges, the preloader takes at most %d", len(ranges), maxStubRanges)
 	}
@@ -35,8 +89,8 @@ func (l *Layout) MarshalStub() ([]byte, error) {
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(ranges)))
 	b = binary.LittleEndian.AppendUint32(b, 0)
 	for _, r := range ranges {
-		b = binary.LittleEndian.AppendUint64(b, r.Start)
-		b = binary.LittleEndian.AppendUint64(b, r.End)
+		b = binary.LittleEndian.AppendUint64(b, r.Range.Start|uint64(r.Take))
+		b = binary.LittleEndian.AppendUint64(b, r.Range.End)
 	}
 	return b, nil
 }
@@ -47,8 +101,8 @@ func (l *Layout) MarshalStub() ([]byte, error) {
 //
 // For anything that the preloader would refuse: wrong magic, length or flags, a
 // limit that is no page, or ranges that are empty, unaligned, out of order,
-// overlapping or above the limit.
-func UnmarshalStub(b []byte) (limit uint64, ranges []Range, err error) {
+// overlapping, of an unknown kind, or reserved or shared above the limit.
+func UnmarshalStub(b []byte) (limit uint64, ranges []StubRange, err error) {
 	le := binary.LittleEndian
 	switch {
 	case len(b) < stubHeaderLen || string(b[:len(stubMagic)]) != stubMagic:
@@ -69,15 +123,20 @@ func UnmarshalStub(b []byte) (limit uint64, ranges []Range, err error) {
 	}
 	last := uint64(0)
 	for rest := b[stubHeaderLen:]; len(rest) > 0; rest = rest[16:] {
-		r := Range{le.Uint64(rest), le.Uint64(rest[8:])}
-		if r.Empty() || r.Start < last || r.Start%pageSize != 0 || r.End%pageSize != 0 {
+		start, end := le.Uint64(rest), le.Uint64(rest[8:])
+		take := Take(start % pageSize)
+		r := Range{start - start%pageSize, end}
+		if take >= takes {
+			return 0, nil, fmt.Errorf("layout: range %s is of the unknown kind %d", r, take)
+		}
+		if r.Empty() || r.Start < last || r.End%pageSize != 0 {
 			return 0, nil, fmt.Errorf("layout: range %s is empty, unaligned or out of order", r)
 		}
-		if r.End > limit {
+		if r.End > topAMD64 || r.End > limit && (take == TakeReserve || take == TakeShare) {
 			return 0, nil, fmt.Errorf("layout: range %s is above the limit %#x", r, limit)
 		}
 		last = r.End
-		ranges = append(ranges, r)
+		ranges = append(ranges, StubRange{r, take})
 	}
 	return limit, ranges, nil
 }

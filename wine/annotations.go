@@ -4,22 +4,25 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/docker/go-units"
+
 	"winbox/preload"
 )
 
 // Annotations of a bundle that winbox reads. All are optional.
 const (
-	annotationHandler = "io.winbox.handler"
-	annotationBoot    = "io.winbox.boot"
-	annotationRuntime = "io.winbox.runtime"
-	annotationReserve = "io.winbox.layout.reserve"
-	annotationStrict  = "io.winbox.layout.strict"
-	annotationStop    = "io.winbox.stop"
+	annotationHandler    = "io.winbox.handler"
+	annotationBoot       = "io.winbox.boot"
+	annotationRuntime    = "io.winbox.runtime"
+	annotationReserve    = "io.winbox.layout.reserve"
+	annotationSharedHeap = "io.winbox.layout.sharedheap"
+	annotationStrict     = "io.winbox.layout.strict"
+	annotationStop       = "io.winbox.stop"
 )
 
 // Annotations lists them, as `winbox features` does.
 func Annotations() []string {
-	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationReserve, annotationStrict, annotationStop}
+	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop}
 }
 
 // planned are annotations, and values of them, that are not carried out yet: whoever sets one must not believe that it is.
@@ -51,8 +54,8 @@ func readHandler(annotations map[string]string) (handler, error) {
 
 // wishes are what the annotations of a Windows container ask for.
 type wishes struct {
-	boot    Boot
-	reserve []preload.Range
+	boot  Boot
+	space Wishes
 	// strict refuses an image that cannot be at the base that it asks for.
 	strict bool
 }
@@ -71,8 +74,13 @@ func readWishes(annotations map[string]string) (w wishes, err error) {
 	if err := w.boot.check(); err != nil {
 		return w, bad(annotationBoot, "%v", err)
 	}
-	if w.reserve, err = preload.ParseRanges(annotations[annotationReserve]); err != nil {
+	if w.space.Reserve, err = preload.ParseRanges(annotations[annotationReserve]); err != nil {
 		return w, bad(annotationReserve, "%v", err)
+	}
+	if size, set := annotations[annotationSharedHeap]; set {
+		if w.space.SharedHeap, err = ParseSharedHeap(size); err != nil {
+			return w, bad(annotationSharedHeap, "%v", err)
+		}
 	}
 	switch strict := annotations[annotationStrict]; strict {
 	case "", "false":
@@ -89,4 +97,22 @@ func readWishes(annotations map[string]string) (w wishes, err error) {
 		return w, bad(annotationStop, "%q is none of %s", stop, strings.Join([]string{"ctrl-close", "ctrl-c", "wm-close", "kill"}, ", "))
 	}
 	return w, nil
+}
+
+// ParseSharedHeap reads the size of the shared heap: bytes with or without a unit, 0 for none.
+//
+// # Errors
+//
+// A sentence that quotes what is no size, or is more than [preload.MaxSharedHeap].
+func ParseSharedHeap(s string) (uint64, error) {
+	size, err := units.RAMInBytes(s)
+	switch {
+	case err != nil || size < 0:
+		return 0, fmt.Errorf("%q is not a size such as 16m", s)
+	case size > preload.MaxSharedHeap:
+		return 0, fmt.Errorf("%s is too much: at most %s are possible", s, preload.FormatSize(preload.MaxSharedHeap))
+	case size == 0:
+		return preload.NoSharedHeap, nil
+	}
+	return uint64(size), nil
 }

@@ -151,11 +151,10 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	given := []specs.Mount{
 		{Destination: runDir, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=755", "size=1m"}},
 		prefix,
-		bindFile(scratch.Layout(), layoutFile),
 		serverMount(p.User.UID, p.User.GID),
 	}
 	given = append(given, wine...)
-	given = append(given, bindFile(scratch.Stub(), r.Preloader64))
+	given = append(given, r.preloadMounts(scratch, p.User.UID, p.User.GID, b.wishes.space)...)
 	spec.Mounts = slices.Concat(own, given, onDrives)
 
 	// Now the program can be seen where it will be.
@@ -176,9 +175,6 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	loader, preloader, err := r.Loader(image.Machine)
 	if err != nil {
 		return nil, err
-	}
-	if !image.Preloaded() {
-		return nil, fmt.Errorf("process.args[0]: %q: there is no preloader for 32-bit Linux processes yet: use a runtime with the new WoW64", p.Args[0])
 	}
 	p.Args = append([]string{preloader, loader, program}, p.Args[1:]...)
 	p.Env = r.inContainer(p.Env, b.wishes.boot)
@@ -204,7 +200,7 @@ func (b *Bundle) examine(r *Runtime, file *os.File) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	image, err := r.Examine(headers, b.wishes.reserve)
+	image, err := r.Examine(headers, b.wishes.space)
 	if err != nil {
 		return nil, err
 	}

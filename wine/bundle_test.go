@@ -98,6 +98,8 @@ func TestAnnotations(t *testing.T) {
 		{annotationHandler, "nt", "none of auto, windows and linux"},
 		{annotationBoot, "half", "want minimal or full"},
 		{annotationReserve, "10-", "want START-END"},
+		{annotationSharedHeap, "", "is not a size"}, {annotationSharedHeap, "-1", "is not a size"}, {annotationSharedHeap, "2g", "at most 1008 MiB"},
+		{annotationSharedHeap, "0", ""}, {annotationSharedHeap, "32m", ""}, {annotationSharedHeap, "1008m", ""},
 		{annotationStrict, "yes", "neither true nor false"},
 		{annotationStop, "term", "none of"},
 		{annotationStop, "ctrl-c", "not supported"},
@@ -216,7 +218,7 @@ func TestContainerSpec(t *testing.T) {
 		return slices.IndexFunc(c.Spec.Mounts, func(m specs.Mount) bool { return m.Destination == destination })
 	}
 	for i, order := range [][2]string{
-		{runDir, prefixDir}, {runDir, layoutFile}, {"/proc", runDir}, {prefixDir, drivesDir + "/e"},
+		{runDir, prefixDir}, {runDir, stub.LayoutPath(AMD64)}, {"/proc", runDir}, {prefixDir, drivesDir + "/e"},
 		// The image has no Wine: the host's is there, and our preloader in the place of its own.
 		{prefixDir, "/usr/lib/x86_64-linux-gnu"}, {template.Runtime.Loader64, template.Runtime.Preloader64},
 	} {
@@ -242,7 +244,7 @@ func TestContainerSpec(t *testing.T) {
 			t.Errorf("%s → %q, %v", name, to, err)
 		}
 	}
-	for _, file := range []string{scratch.Layout(), scratch.Stub()} {
+	for _, file := range []string{scratch.Layout(AMD64), scratch.Stub(AMD64)} {
 		if info, err := os.Stat(file); err != nil || info.Size() == 0 || info.Mode()&0o044 != 0o044 {
 			t.Errorf("%s: %v, %v", file, info, err)
 		}

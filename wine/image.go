@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"winbox/preload"
 	"winbox/preload/pe"
 	"winbox/preload/stub"
@@ -19,16 +21,25 @@ type Image struct {
 	Layout *preload.Layout
 	// runtime is the folder of the Wine that it was examined for.
 	runtime string
-	// preloader is the ELF file that carries the layout out.
-	preloader []byte
+	// layouts are the plans for all processes of its container, by the machine of the process: the program's own, and
+	// one for what it may start for the other machine.
+	layouts map[string]*preload.Layout
 }
 
-// Examine plans the address space of a program; reserve are further ranges to keep for it.
+// Wishes are what a user asks of the address space.
+type Wishes struct {
+	// Reserve are further ranges to keep for the program.
+	Reserve []preload.Range
+	// SharedHeap is the size of the shared heap, as in [preload.Options].
+	SharedHeap uint64
+}
+
+// Examine plans the address space of a program.
 //
 // # Errors
 //
 // Those of [preload.Runnable], [Runtime.Supports] and [preload.Plan]: sentences about the program.
-func (r *Runtime) Examine(image *pe.Image, reserve []preload.Range) (*Image, error) {
+func (r *Runtime) Examine(image *pe.Image, w Wishes) (*Image, error) {
 	if err := preload.Runnable(image, false); err != nil {
 		return nil, err
 	}
@@ -37,16 +48,24 @@ func (r *Runtime) Examine(image *pe.Image, reserve []preload.Range) (*Image, err
 	if err != nil {
 		return nil, err
 	}
-	opt.Reserve = reserve
+	opt.Reserve, opt.SharedHeap = w.Reserve, w.SharedHeap
 	if i.Layout, err = preload.Plan(image, opt); err != nil {
 		return nil, err
 	}
-	// A 32-bit program of the new WoW64 is a 64-bit process.
-	i.preloader, err = stub.Preloader(i.Layout.Process.Arch())
-	if none := (*stub.MachineError)(nil); errors.As(err, &none) {
-		return i, nil
+	i.layouts = map[string]*preload.Layout{i.Layout.Process.Arch(): i.Layout}
+	for _, p := range r.preloaded() {
+		if p.process == i.Layout.Process {
+			continue
+		}
+		if opt, err = r.PlanOptions(p.process.Arch()); err != nil {
+			return nil, err
+		}
+		opt.SharedHeap = w.SharedHeap
+		if i.layouts[p.process.Arch()], err = preload.PlanChildren(p.process, opt); err != nil {
+			return nil, err
+		}
 	}
-	return i, err
+	return i, nil
 }
 
 // PlanOptions are the facts of this host and runtime that the address space of a program for the machine is planned with.
@@ -62,8 +81,39 @@ func (r *Runtime) PlanOptions(machine string) (preload.Options, error) {
 	return opt, err
 }
 
-// Preloaded says whether there is a preloader for the program.
-func (i *Image) Preloaded() bool { return i.preloader != nil }
+// preloaded says where the loader for processes of a machine looks for its preloader.
+type preloaded struct {
+	process pe.Machine
+	at      string
+}
+
+// preloaded lists the machines that the runtime has a loader for. All are needed whatever the first program is: children
+// may be of the other machine.
+func (r *Runtime) preloaded() []preloaded {
+	list := []preloaded{{pe.MachineAMD64, r.Preloader64}}
+	if r.Loader32 != "" {
+		list = append(list, preloaded{pe.MachineI386, r.Preloader32})
+	}
+	return list
+}
+
+// preloadMounts are the mounts by which each process of a container finds the preloader of its machine, the plan, and
+// the memory that it shares with the others.
+func (r *Runtime) preloadMounts(s Scratch, uid, gid uint32, w Wishes) []specs.Mount {
+	var mounts []specs.Mount
+	for _, p := range r.preloaded() {
+		machine := p.process.Arch()
+		mounts = append(mounts, bindFile(s.Layout(machine), stub.LayoutPath(machine)), bindFile(s.Stub(machine), p.at))
+	}
+	if heap := (preload.Options{SharedHeap: w.SharedHeap}).SharedHeapSize(); heap > 0 && r.Supports(I386) == nil {
+		// The heap is a file on a file system of its own, with room for that one file and its folder: what the programs
+		// write is charged to the container like all their memory, and nothing else can take the room. It cannot be a
+		// memory file with seals, since Wine starts processes in no order and nobody is there to hand a descriptor on.
+		mounts = append(mounts, specs.Mount{Destination: stub.SharedDir, Type: "tmpfs", Source: "tmpfs", Options: []string{
+			"nosuid", "nodev", "noexec", "mode=700", fmt.Sprintf("uid=%d", uid), fmt.Sprintf("gid=%d", gid), fmt.Sprintf("size=%d", heap), "nr_inodes=2"}})
+	}
+	return mounts
+}
 
 // Scratch is the folder of one container on the host: the files that it mounts, and room for what the program changes on
 // drive C:. It goes with the container.
@@ -74,20 +124,33 @@ func (s Scratch) Make(image *Image) error {
 	if err := os.MkdirAll(s.Prefix(), 0o755); err != nil {
 		return fmt.Errorf("make the container's folder: %w", err)
 	}
-	plan, err := image.Layout.MarshalStub()
-	if err != nil {
-		return err
-	}
 	kept, err := image.Layout.MarshalText()
 	if err != nil {
 		return err
 	}
-	return errors.Join(
+	if err := errors.Join(
 		os.Symlink(image.runtime, filepath.Join(string(s), runtimeLink)), // for who would remove it
 		os.WriteFile(s.plan(), kept, 0o600),
-		os.WriteFile(s.Layout(), plan, 0o644), os.Chmod(s.Layout(), 0o644), // whatever the umask
-		os.WriteFile(s.Stub(), image.preloader, 0o755), os.Chmod(s.Stub(), 0o755),
-	)
+	); err != nil {
+		return err
+	}
+	for machine, layout := range image.layouts {
+		plan, err := layout.MarshalStub()
+		if err != nil {
+			return err
+		}
+		preloader, err := stub.Preloader(machine)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(
+			os.WriteFile(s.Layout(machine), plan, 0o644), os.Chmod(s.Layout(machine), 0o644), // whatever the umask
+			os.WriteFile(s.Stub(machine), preloader, 0o755), os.Chmod(s.Stub(machine), 0o755),
+		); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // plan is the file with the whole plan, which the container does not see.
@@ -110,11 +173,11 @@ func (s Scratch) ReadPlan() (*preload.Layout, error) {
 	return layout, nil
 }
 
-// Layout is the file with the plan of the address space, for the preloader.
-func (s Scratch) Layout() string { return filepath.Join(string(s), "layout") }
+// Layout is the file with the plan of the address space for processes of a machine, for the preloader.
+func (s Scratch) Layout(machine string) string { return filepath.Join(string(s), "layout."+machine) }
 
-// Stub is the preloader.
-func (s Scratch) Stub() string { return filepath.Join(string(s), "preloader") }
+// Stub is the preloader of a machine.
+func (s Scratch) Stub(machine string) string { return filepath.Join(string(s), "preloader."+machine) }
 
 // Prefix is the folder for the upper layer of drive C: and the registry.
 func (s Scratch) Prefix() string { return filepath.Join(string(s), "prefix") }

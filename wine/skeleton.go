@@ -133,13 +133,11 @@ func (r *Runtime) visible() []visiblePath {
 	return list
 }
 
-// preloaders are the paths that the container's own preloader is mounted over.
+// preloaders are the paths that the container's own preloaders are mounted over.
 func (r *Runtime) preloaders() []string {
 	var list []string
-	for _, p := range []string{r.Preloader64, r.Preloader32} {
-		if p != "" {
-			list = append(list, p)
-		}
+	for _, p := range r.preloaded() {
+		list = append(list, p.at)
 	}
 	return list
 }

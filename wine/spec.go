@@ -13,9 +13,6 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Where a container has the layout of the address space, for the preloader.
-const layoutFile = runDir + "/layout"
-
 // Options says how to launch a program.
 type Options struct {
 	// Program is what to run, from [Template.Find]; Machine is the machine of its PE header.
@@ -50,9 +47,11 @@ type Options struct {
 	// Rootless puts the container into a user namespace in which UID and GID are the caller's own ids.
 	Rootless bool
 
-	// Layout and Stub are files of the host: the planned layout of the address space, and the preloader that takes the
-	// place of Wine's. Without Stub the loader is executed directly.
-	Layout, Stub string
+	// Preload is the folder with the plans of the address space and the preloaders that take the place of Wine's, which
+	// [Scratch.Make] has made. Without it the loader is executed directly.
+	Preload Scratch
+	// Wishes are those that the plans were made with.
+	Wishes Wishes
 
 	// Network shares the host's network. Otherwise the container has a network of its own, with nothing in it.
 	Network bool
@@ -96,12 +95,9 @@ func (t *Template) Spec(opt Options) (*specs.Spec, error) {
 		}
 		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: to, Type: "bind", Source: m.source, Options: options})
 	}
-	if opt.Layout != "" {
-		spec.Mounts = append(spec.Mounts, bindFile(opt.Layout, layoutFile))
-	}
 	args := []string{loader, program}
-	if opt.Stub != "" {
-		spec.Mounts = append(spec.Mounts, bindFile(opt.Stub, preloader))
+	if opt.Preload != "" {
+		spec.Mounts = append(spec.Mounts, t.Runtime.preloadMounts(opt.Preload, uint32(opt.UID), uint32(opt.GID), opt.Wishes)...)
 		args = append([]string{preloader}, args...)
 	}
 	spec.Process.Args = append(args, opt.Args...)

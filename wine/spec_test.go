@@ -25,13 +25,13 @@ func specFor(t *testing.T, change func(*Options)) (*specs.Spec, Options, []byte)
 	if err != nil {
 		t.Fatal(err)
 	}
-	top := folders(t, "cwd", "tools/app.exe", "data", "scratch", "layout.bin", "stub.elf")
+	top := folders(t, "cwd", "tools/app.exe", "data", "scratch", "preload/layout.amd64", "preload/preloader.amd64")
 	t.Setenv("HOME", filepath.Join(top, "nobody"))
 	opt := Options{
 		Program: Program{Host: filepath.Join(top, "tools/app.exe")}, Machine: AMD64, Args: []string{"a", "two words", `\`},
 		Dir: filepath.Join(top, "cwd"), Mounts: []Mount{{Source: filepath.Join(top, "data"), Target: `C:\Windows\Data`, ReadOnly: true}},
 		Env: []string{"NAME=value", "TZ=UTC0"}, Scratch: filepath.Join(top, "scratch"), UID: os.Geteuid(), GID: os.Getegid(),
-		Layout: filepath.Join(top, "layout.bin"), Stub: filepath.Join(top, "stub.elf"),
+		Preload: Scratch(filepath.Join(top, "preload")),
 	}
 	if change != nil {
 		change(&opt)
@@ -99,7 +99,7 @@ func TestSpecOptions(t *testing.T) {
 	if len(spec.Process.Capabilities.Effective) != 0 {
 		t.Error("rootless: has capabilities")
 	}
-	spec, _, _ = specFor(t, func(o *Options) { o.Stub = "" })
+	spec, _, _ = specFor(t, func(o *Options) { o.Preload = "" })
 	if spec.Process.Args[0] != "/usr/lib/wine/wine64" || spec.Process.Args[1] != `E:\app.exe` {
 		t.Errorf("without a stub: %q", spec.Process.Args)
 	}

@@ -27,7 +27,7 @@ func TestFeatures(t *testing.T) {
 	if !slices.Contains(f.MountOptions, "rro") || len(f.Hooks) != 6 {
 		t.Errorf("mount options %v, hooks %v", f.MountOptions, f.Hooks)
 	}
-	for _, name := range []string{"io.winbox.handler", "io.winbox.boot", "io.winbox.layout.reserve", "io.winbox.layout.strict", "io.winbox.stop", "org.systemd.property."} {
+	for _, name := range []string{"io.winbox.handler", "io.winbox.boot", "io.winbox.layout.reserve", "io.winbox.layout.sharedheap", "io.winbox.layout.strict", "io.winbox.stop", "org.systemd.property."} {
 		if !slices.Contains(f.PotentiallyUnsafeConfigAnnotations, name) || !slices.Contains(strings.Split(f.Annotations["io.winbox.annotations"], ","), name) {
 			t.Errorf("annotation %s is not listed: %v, %v", name, f.PotentiallyUnsafeConfigAnnotations, f.Annotations)
 		}

@@ -62,6 +62,7 @@ for a failure of winbox, 126 for a file that is no such program, 127 for none,
 			&cli.StringFlag{Name: "prefix", Usage: "keep drive C: and the registry in the folder `DIR`"},
 			&cli.StringFlag{Name: "runtime", DefaultText: "one that can run it", Usage: "the Wine to use, `RUNTIME`: host, or one that was built"},
 			&cli.StringFlag{Name: "boot", Value: string(wine.BootMinimal), Usage: "what is started before the program, `BOOT`: minimal or full"},
+			&cli.StringFlag{Name: "shared-heap", Value: "16m", Usage: "memory that all 32-bit programs of the container share, `SIZE`; 0 for none"},
 			&cli.BoolFlag{Name: "rootless", Usage: "use a user namespace, even as root"},
 			&cli.DurationFlag{Name: "timeout", DefaultText: "none", Usage: "end the program after `TIME`, such as 90s"},
 			&cli.BoolFlag{Name: "keep", Usage: "keep the container when the program has ended (winbox delete removes it)"},
@@ -92,6 +93,7 @@ type launch struct {
 	program wine.Program
 	image   *wine.Image
 	scratch wine.Scratch
+	wishes  wine.Wishes
 	// statusFile is where finish tells what happened; nil without --status-file.
 	statusFile *os.File
 	// prefixLock keeps other containers from a persistent prefix.
@@ -159,6 +161,11 @@ func (l *launch) inspect(template *wine.Template) error {
 	if err != nil {
 		return err
 	}
+	if l.c.IsSet("shared-heap") {
+		if l.wishes.SharedHeap, err = wine.ParseSharedHeap(l.c.String("shared-heap")); err != nil {
+			return fmt.Errorf("--shared-heap: %w", err)
+		}
+	}
 	if l.program, err = template.Find(l.c.Args().First(), dir, l.c.String("prefix")); err != nil {
 		return err
 	}
@@ -167,7 +174,7 @@ func (l *launch) inspect(template *wine.Template) error {
 		return err
 	}
 	defer file.Close()
-	if l.image, err = template.Runtime.Examine(image, nil); err != nil {
+	if l.image, err = template.Runtime.Examine(image, l.wishes); err != nil {
 		return fmt.Errorf("%s: %w", l.c.Args().First(), err)
 	}
 	return nil
@@ -224,11 +231,8 @@ func (l *launch) spec(template *wine.Template) (*specs.Spec, error) {
 		Program: l.program, Machine: l.image.Machine, Args: l.c.Args().Tail(), Dir: dir,
 		ReadOnly: l.c.Bool("read-only"), ShareHome: l.c.Bool("share-home"), Workdir: l.c.String("workdir"),
 		Boot: wine.Boot(l.c.String("boot")), Prefix: l.c.String("prefix"), Scratch: l.scratch.Prefix(), UID: uid, GID: gid, Rootless: l.rootless,
-		Layout:   l.scratch.Layout(),
+		Preload: l.scratch, Wishes: l.wishes,
 		Terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())),
-	}
-	if l.image.Preloaded() {
-		opt.Stub = l.scratch.Stub()
 	}
 	switch network := l.c.String("network"); network {
 	case "none":

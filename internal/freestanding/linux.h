@@ -38,6 +38,28 @@ static inline long syscall6(long nr, long a, long b, long c, long d, long e, lon
 	return ret;
 }
 
+#elif defined(__i386__)
+
+/*
+ * That of i386: number in eax, operands in ebx ecx edx esi edi ebp. The last one is saved and loaded by hand, since it
+ * may be the frame pointer; a constant offset from the stack pointer reaches both.
+ */
+static inline long syscall6(long nr, long a, long b, long c, long d, long e, long f)
+{
+	long ret;
+
+	__asm__ volatile("pushl %[f]\n\t"
+			 "pushl %%ebp\n\t"
+			 "movl 4(%%esp), %%ebp\n\t"
+			 "int $0x80\n\t"
+			 "popl %%ebp\n\t"
+			 "addl $4, %%esp"
+			 : "=a"(ret)
+			 : "a"(nr), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e), [f] "g"(f)
+			 : "memory", "cc");
+	return ret;
+}
+
 #else
 #error "no system call convention for this machine"
 #endif

@@ -10,7 +10,6 @@
  * the kernel itself.
  */
 #include <asm/fcntl.h>
-#include <asm/stat.h>
 #include <linux/stat.h>
 
 #include "stub.h"
@@ -26,7 +25,7 @@
 static void read_at(const struct image *img, void *to, u64 size, u64 offset)
 {
 	/* pread64(2): the headers lie at offsets that the file names itself. */
-	long got = syscall4(__NR_pread64, img->fd, to, size, offset);
+	long got = syscall6(__NR_pread64, img->fd, (long)to, size, OFFSET(offset), 0);
 
 	if (IS_ERR(got))
 		die(img->path, "cannot be read: ", error_text(got));
@@ -70,7 +69,7 @@ static void check_segment(struct image *img, const elf_segment *seg)
 
 void image_open(struct image *img, const char *path)
 {
-	struct stat status;
+	file_status status;
 	int entry_found = 0;
 	long ret;
 
@@ -83,7 +82,7 @@ void image_open(struct image *img, const char *path)
 		die(path, "cannot be opened: ", error_text(ret));
 	img->fd = ret;
 	/* fstat(2): only a regular file can be mapped, and touching a page beyond its end would be a SIGBUS later. */
-	ret = syscall2(__NR_fstat, img->fd, &status);
+	ret = syscall2(NR_FSTAT, img->fd, &status);
 	if (IS_ERR(ret))
 		die(path, "cannot be examined: ", error_text(ret));
 	if (!S_ISREG(status.st_mode))
@@ -118,13 +117,13 @@ void image_open(struct image *img, const char *path)
 static void map_pages(const struct image *img, u64 start, u64 end, int prot, int flags, int fd, u64 offset)
 {
 	/* mmap(2): brings in one segment, or the zero pages that follow its bytes. */
-	long got = syscall6(__NR_mmap, start, end - start, prot, MAP_FIXED_NOREPLACE | MAP_PRIVATE | flags, fd, offset);
+	unsigned long got = map(start, end - start, prot, MAP_FIXED_NOREPLACE | MAP_PRIVATE | flags, fd, offset);
 	char text[RANGE_TEXT_SIZE];
 
-	if ((u64)got == start)
+	if (got == start)
 		return;
 	/* A kernel before 4.17 does not know the flag and maps somewhere else. */
-	if (!IS_ERR(got) || got == -EEXIST)
+	if (!IS_ERR(got) || got == (unsigned long)-EEXIST)
 		die(img->path, "has a segment where memory is in use: ", range_text(text, start, end));
 	die(img->path, "cannot be mapped: ", error_text(got));
 }
@@ -150,7 +149,7 @@ static void map_segment(const struct image *img, const elf_segment *seg)
 		map_pages(img, start, file_pages_end, prot, 0, img->fd, ALIGN_DOWN(seg->p_offset, PAGE_SIZE));
 	/* What follows in the last page is the start of the zeroes, except where nobody may write. */
 	if (seg->p_memsz > seg->p_filesz && seg->p_filesz != 0 && prot & PROT_WRITE)
-		memset((void *)file_end, 0, file_pages_end - file_end);
+		memset(POINTER(file_end), 0, file_pages_end - file_end);
 	if (end > file_pages_end)
 		map_pages(img, file_pages_end, end, prot, MAP_ANONYMOUS, -1, 0);
 }
@@ -204,7 +203,7 @@ static void *inside(const struct image *img, u64 address, u64 size, u32 rights)
 
 		if (seg->p_type == PT_LOAD && (seg->p_flags & rights) == rights && into <= seg->p_memsz &&
 		    size <= seg->p_memsz - into)
-			return (void *)address;
+			return POINTER(address);
 	}
 	return NULL;
 }
@@ -232,7 +231,7 @@ static int same_name(const struct symbols *s, const elf_symbol *sym)
 /* The symbol of this index if it defines a variable of the name looked for, or NULL. */
 static const elf_symbol *candidate(const struct symbols *s, u32 index)
 {
-	const elf_symbol *sym = inside(s->img, s->symtab + index * sizeof(*sym), sizeof(*sym), PF_R);
+	const elf_symbol *sym = inside(s->img, s->symtab + (u64)index * sizeof(*sym), sizeof(*sym), PF_R);
 
 	if (!sym || sym->st_shndx == SHN_UNDEF || ELF_ST_TYPE(sym->st_info) != STT_OBJECT || !same_name(s, sym))
 		return NULL;
@@ -278,7 +277,7 @@ static const elf_symbol *find_gnu(const struct symbols *s)
 	for (const char *c = s->name; *c; c++)
 		hash = hash * 33 + (u8)*c;
 	/* After the head comes a Bloom filter of head[2] words; one look-up does not pay for it. */
-	buckets = s->gnu_hash + 4 * sizeof(u32) + head[2] * sizeof(unsigned long);
+	buckets = s->gnu_hash + 4 * sizeof(u32) + (u64)head[2] * sizeof(unsigned long);
 	chains = buckets + (u64)head[0] * sizeof(u32);
 	entry = inside(s->img, buckets + (u64)(hash % head[0]) * sizeof(u32), sizeof(u32), PF_R);
 	if (!entry || *entry < head[1])

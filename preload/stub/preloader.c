@@ -13,6 +13,7 @@
  * second runs when the dynamic linker has finished and native libraries are
  * where they will stay: it fills the holes above the highest Windows address.
  */
+#include <asm/auxvec.h>
 #include <asm/fcntl.h>
 #include <linux/auxvec.h>
 #include <linux/prctl.h>
@@ -21,25 +22,53 @@
 
 #include "stub.h"
 
+#ifndef AT_SYSINFO
+#define AT_SYSINFO 32 /* i386 only: where system calls are made */
+#endif
+
+/* What is to be done with a range of the plan. */
+enum kind {
+	RESERVE, /* take it before the dynamic linker runs; Wine may map over it */
+	FILL,	 /* take what is left of it when the dynamic linker is done; nobody gets it */
+	CLEAR,	 /* keep the dynamic linker out of it, and give it back when that is done */
+	POOL,	 /* where ELF code is to be: nothing is taken */
+	SHARE,	 /* map the memory that all processes of the container share */
+	KINDS
+};
+
 struct range {
-	u64 start, end; /* end is the first address that does not belong to it */
+	u64 kind, start, end; /* end is the first address that does not belong to it */
 };
 
 /* The layout file. All numbers are little-endian, as is every machine the preloader knows. */
-#define LAYOUT_PATH "/run/winbox/layout"
-#define LAYOUT_MAGIC "WBLAYT01"
+#define LAYOUT_PATH "/run/winbox/layout." MACHINE
+#define LAYOUT_MAGIC "WBLAYT02"
 #define LAYOUT_MAX_SIZE 4096
 #define LAYOUT_HEADER_SIZE 24
-#define LAYOUT_MAX_RANGES ((LAYOUT_MAX_SIZE - LAYOUT_HEADER_SIZE) / sizeof(struct range))
-
-/* The layout as the file has it, with room for the one range that the environment may add. */
-struct layout {
+#define LAYOUT_RANGE_SIZE 16
+#define LAYOUT_MAX_RANGES ((LAYOUT_MAX_SIZE - LAYOUT_HEADER_SIZE) / LAYOUT_RANGE_SIZE)
+struct layout_file {
 	char magic[8];
-	u64 limit; /* the first address that no Windows program may get */
+	u64 limit;
 	u32 count;
 	u32 flags;
-	struct range range[LAYOUT_MAX_RANGES + 1];
+	struct {
+		u64 start; /* and the kind, in the bits that are zero in the address of a page */
+		u64 end;
+	} range[LAYOUT_MAX_RANGES];
+	char excess; /* to notice a file that is too long */
 };
+
+/* The plan, kept for the second stage. There is room for the one range that the environment may add. */
+static struct {
+	u64 limit; /* the first address that no Windows program may get */
+	u32 count;
+	u32 from_file;
+	struct range range[LAYOUT_MAX_RANGES + 1];
+} plan;
+
+/* The memory that all processes of a container share: a file on a file system of its own, which package wine mounts. */
+#define SHARED_PATH "/run/winbox/shared/heap"
 
 /* What Wine's ntdll finds through wine_main_preload_info: ranges it may map over, up to one of size zero. */
 struct preload_info {
@@ -53,8 +82,13 @@ struct preload_info {
  * segment of the loader and the interpreter.
  */
 #define MAX_PIECES (LAYOUT_MAX_RANGES + 1 + 2 * MAX_SEGMENTS + 8)
-static struct preload_info pieces[MAX_PIECES + 1];
-static u32 piece_count;
+struct pieces {
+	u32 count;
+	struct preload_info piece[MAX_PIECES + 1];
+};
+
+static struct pieces published; /* what Wine is told of */
+static struct pieces lent;	/* what the second stage gives back */
 
 /*
  * Kept free below the stack: 8 MiB, what the stack may grow to by default,
@@ -76,7 +110,7 @@ struct stage_report {
 
 /*
  * For whoever looks at the process from outside, at a fixed place
- * (preloader-*.ld). The form is documented in doc.go. The magic is written
+ * (preloader-*.ld). preload.ParseReport reads it. The magic is written
  * when the first stage is over, so that half a report is none.
  */
 #define REPORT_MAGIC 0x3130545045524257ULL /* "WBREPT01" */
@@ -89,14 +123,10 @@ static struct {
 	struct stage_report stage[2];
 } report __attribute__((section(".report")));
 
-/* What the second stage needs of the first. */
-static struct {
-	u64 entry;	/* where the program begins */
-	u64 limit;	/* where the filler begins */
-	u64 stack_room; /* start of what is kept free for the stack */
-} second;
+static u64 program_entry; /* where the second stage goes on */
+static u64 stack_room;	  /* start of what is kept free for the stack */
 
-/* The entry of the second stage (start-amd64.S), and where the preloader begins in memory (preloader-amd64.ld). */
+/* The entry of the second stage (start-*.S), and where the preloader begins in memory (preloader-*.ld). */
 #pragma GCC visibility push(hidden)
 extern char second_stage[], preloader_start[];
 #pragma GCC visibility pop
@@ -165,39 +195,21 @@ const char *range_text(char text[RANGE_TEXT_SIZE], u64 start, u64 end)
 	return text;
 }
 
-/* Adds a range and joins it with those it touches; the list stays in ascending order. */
-static void layout_add(struct layout *l, struct range add)
+static void plan_add(u64 kind, u64 start, u64 end)
 {
-	u32 first = 0, last, i;
-
-	while (first < l->count && l->range[first].end < add.start)
-		first++;
-	for (last = first; last < l->count && l->range[last].start <= add.end; last++) {
-		if (l->range[last].start < add.start)
-			add.start = l->range[last].start;
-		if (l->range[last].end > add.end)
-			add.end = l->range[last].end;
-	}
-	if (last == first)
-		for (i = l->count; i > first; i--)
-			l->range[i] = l->range[i - 1];
-	else
-		for (i = last; i < l->count; i++)
-			l->range[first + 1 + i - last] = l->range[i];
-	l->range[first] = add;
-	l->count += first + 1 - last;
+	plan.range[plan.count++] = (struct range){ kind, start, end };
 }
 
-static void layout_default(struct layout *l)
+static void plan_default(void)
 {
 	static const struct range ranges[] = { DEFAULT_RANGES };
 
-	l->limit = DEFAULT_LIMIT;
-	for (l->count = 0; l->count < sizeof(ranges) / sizeof(ranges[0]); l->count++)
-		l->range[l->count] = ranges[l->count];
+	plan.limit = DEFAULT_LIMIT;
+	for (u32 i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
+		plan_add(ranges[i].kind, ranges[i].start, ranges[i].end);
 }
 
-static void layout_check(const struct layout *l, u64 size)
+static void plan_from(const struct layout_file *l, u64 size)
 {
 	u64 previous = 0;
 
@@ -208,47 +220,51 @@ static void layout_check(const struct layout *l, u64 size)
 			die(LAYOUT_PATH, "does not begin with " LAYOUT_MAGIC, "");
 	if (l->flags != 0)
 		die(LAYOUT_PATH, "has flags that this preloader does not know", "");
-	if (l->count > LAYOUT_MAX_RANGES || size != LAYOUT_HEADER_SIZE + l->count * sizeof(struct range))
+	if (l->count > LAYOUT_MAX_RANGES || size != LAYOUT_HEADER_SIZE + l->count * LAYOUT_RANGE_SIZE)
 		die(LAYOUT_PATH, "does not have the size that its number of ranges calls for", "");
 	if (l->limit == 0 || l->limit % PAGE_SIZE || l->limit > USER_TOP)
 		die(LAYOUT_PATH, "has a limit that is not the address of a page", "");
+	plan.limit = l->limit;
+	plan.from_file = 1;
 	for (u32 i = 0; i < l->count; i++) {
-		const struct range *r = &l->range[i];
+		u64 kind = l->range[i].start % PAGE_SIZE, start = l->range[i].start - kind, end = l->range[i].end;
 
-		if (r->start % PAGE_SIZE || r->end % PAGE_SIZE || r->start >= r->end)
+		if (kind >= KINDS)
+			die(LAYOUT_PATH, "has a range of a kind that this preloader does not know", "");
+		if (end % PAGE_SIZE || start >= end)
 			die(LAYOUT_PATH, "has a range that is empty or not made of whole pages", "");
-		if (r->start < previous)
+		if (start < previous)
 			die(LAYOUT_PATH, "has ranges that overlap or are out of order", "");
-		if (r->end > l->limit)
+		if (end > USER_TOP || (end > plan.limit && (kind == RESERVE || kind == SHARE)))
 			die(LAYOUT_PATH, "has a range above its own limit", "");
-		previous = r->end;
+		plan_add(kind, start, end);
+		previous = end;
 	}
 }
 
-static void layout_read(struct layout *l)
+static void plan_read(void)
 {
-	/* One byte more than allowed, to notice a file that is too long. */
-	const u64 want = LAYOUT_HEADER_SIZE + LAYOUT_MAX_RANGES * sizeof(struct range) + 1;
+	struct layout_file layout;
 	u64 size = 0;
 	/* open(2): the plan comes in a file, because children of Wine pass here too and inherit no arguments. */
 	long fd = syscall3(__NR_open, LAYOUT_PATH, O_RDONLY | O_CLOEXEC, 0), got;
 
 	if (fd == -ENOENT) {
-		layout_default(l);
+		plan_default();
 		return;
 	}
 	if (IS_ERR(fd))
 		die(LAYOUT_PATH, "cannot be opened: ", error_text(fd));
 	do {
 		/* read(2): may return less than asked for. */
-		got = syscall3(__NR_read, fd, (char *)l + size, want - size);
+		got = syscall3(__NR_read, fd, (char *)&layout + size, LAYOUT_MAX_SIZE + 1 - size);
 		if (IS_ERR(got))
 			die(LAYOUT_PATH, "cannot be read: ", error_text(got));
 		size += got;
-	} while (got && size < want);
+	} while (got && size <= LAYOUT_MAX_SIZE);
 	/* close(2): the loader should inherit no descriptor of ours. */
 	syscall1(__NR_close, fd);
-	layout_check(l, size);
+	plan_from(&layout, size);
 }
 
 /* Reads a hexadecimal number up to the character that must end it; returns what follows, or NULL. */
@@ -275,19 +291,19 @@ static const char *hex_number(const char *s, char end, u64 *value)
  * WINEPRELOADRESERVE=start-end: Wine sets it for the processes it starts, to
  * where the main image wants to be. An empty range means that it wants nothing.
  */
-static void layout_add_image(struct layout *l, const char *value)
+static void plan_add_image(const char *value)
 {
-	struct range image;
-	const char *rest = hex_number(value, '-', &image.start);
+	u64 start, end;
+	const char *rest = hex_number(value, '-', &start);
 
-	if (!rest || !hex_number(rest, 0, &image.end))
+	if (!rest || !hex_number(rest, 0, &end))
 		die("WINEPRELOADRESERVE", "is not START-END in hexadecimal", "");
-	if (image.end > l->limit)
-		image.end = l->limit;
-	image.start = ALIGN_DOWN(image.start, PAGE_SIZE);
-	image.end = ALIGN_UP(image.end, PAGE_SIZE);
-	if (image.start < image.end)
-		layout_add(l, image);
+	if (end > plan.limit)
+		end = plan.limit;
+	start = ALIGN_DOWN(start, PAGE_SIZE);
+	end = ALIGN_UP(end, PAGE_SIZE);
+	if (start < end)
+		plan_add(RESERVE, start, end);
 }
 
 /*
@@ -299,21 +315,33 @@ static int all_mapped(u64 start, u64 end)
 	return syscall3(__NR_msync, start, end - start, MS_ASYNC) == 0;
 }
 
-/* Notes what was reserved; pieces that touch are one. */
-static void add_piece(u64 start, u64 end)
+/* Adds what was taken to a list, joined with what it touches; the list stays in ascending order. */
+static void add_piece(struct pieces *list, u64 start, u64 end)
 {
-	if (piece_count) {
-		struct preload_info *last = &pieces[piece_count - 1];
+	u32 first = 0, last;
 
-		if ((u64)last->address + last->size == start) {
-			last->size += end - start;
-			return;
-		}
+	while (first < list->count && ADDRESS(list->piece[first].address) + list->piece[first].size < start)
+		first++;
+	for (last = first; last < list->count && ADDRESS(list->piece[last].address) <= end; last++) {
+		const struct preload_info *piece = &list->piece[last];
+
+		if (ADDRESS(piece->address) < start)
+			start = ADDRESS(piece->address);
+		if (ADDRESS(piece->address) + piece->size > end)
+			end = ADDRESS(piece->address) + piece->size;
 	}
-	if (piece_count == MAX_PIECES)
-		die(LAYOUT_PATH, "has ranges with too much in them already", "");
-	pieces[piece_count].address = (void *)start;
-	pieces[piece_count++].size = end - start;
+	if (last == first) {
+		if (list->count == MAX_PIECES)
+			die(LAYOUT_PATH, "has ranges with too much in them already", "");
+		for (u32 i = list->count; i > first; i--)
+			list->piece[i] = list->piece[i - 1];
+	} else {
+		for (u32 i = last; i < list->count; i++)
+			list->piece[first + 1 + i - last] = list->piece[i];
+	}
+	list->count += first + 1 - last;
+	list->piece[first] = (struct preload_info){ POINTER(start), end - start };
+	list->piece[list->count].size = 0;
 }
 
 static u64 nanoseconds(void)
@@ -349,15 +377,24 @@ static void count_taken(u64 start, u64 end)
 	last_end = end;
 }
 
-/*
- * Takes the free parts of a range out of circulation. Halves the range until
- * a half is free or full. What was taken is published for Wine if asked.
- */
-static void reserve(u64 start, u64 end, int publish)
+__attribute__((noreturn)) static void cannot_reserve(u64 start, u64 end, long err)
 {
 	char text[RANGE_TEXT_SIZE];
+
+	die(range_text(text, start, end), "cannot be reserved: ",
+	    err == -EPERM || err == -EACCES ? "permission denied (see sysctl vm.mmap_min_addr, or SELinux's mmap_zero)" :
+					      error_text(err));
+}
+
+/*
+ * Takes the free parts of a range out of circulation. Halves the range until
+ * a half is free or full. What was taken is added to a list if there is one.
+ */
+static void reserve(u64 start, u64 end, struct pieces *list)
+{
+	unsigned long got;
 	u64 middle;
-	long got;
+	long err;
 
 	if (start >= end)
 		return;
@@ -365,61 +402,196 @@ static void reserve(u64 start, u64 end, int publish)
 	 * mmap(2): PROT_NONE and MAP_NORESERVE cost address space only.
 	 * MAP_FIXED_NOREPLACE fails where something is mapped already.
 	 */
-	got = syscall6(__NR_mmap, start, end - start, PROT_NONE,
-		       MAP_FIXED_NOREPLACE | MAP_NORESERVE | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	got = map(start, end - start, PROT_NONE, MAP_FIXED_NOREPLACE | MAP_NORESERVE | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	stage->calls++;
-	if ((u64)got == start) {
-		count_taken(start, end);
-		if (publish)
-			add_piece(start, end);
+	if (got == start) {
+		if (list != &lent)
+			count_taken(start, end);
+		if (list)
+			add_piece(list, start, end);
 		return;
 	}
+	err = got;
 	if (!IS_ERR(got)) {
 		/* munmap(2): a kernel before 4.17 does not know the flag and mapped somewhere else. */
 		syscall2(__NR_munmap, got, end - start);
-		got = -EEXIST;
+		err = -EEXIST;
 	}
-	/* EPERM or EACCES: below vm.mmap_min_addr, or forbidden there by SELinux; what lies above may still be had. */
-	if (got != -EEXIST && got != -EPERM && got != -EACCES)
-		die(range_text(text, start, end), "cannot be reserved: ", error_text(got));
-	if (end - start == PAGE_SIZE || (got == -EEXIST && all_mapped(start, end)))
+	/*
+	 * EPERM or EACCES: some of it is below vm.mmap_min_addr, or forbidden by SELinux. A plan knows what the kernel
+	 * gives; without one, or for an image that nobody has planned, what can be had is taken.
+	 */
+	if (err != -EEXIST && ((err != -EPERM && err != -EACCES) || (plan.from_file && list == &published)))
+		cannot_reserve(start, end, err);
+	if (end - start == PAGE_SIZE || (err == -EEXIST && all_mapped(start, end)))
 		return;
 	middle = start + ALIGN_DOWN((end - start) / 2, PAGE_SIZE);
-	reserve(start, middle, publish);
-	reserve(middle, end, publish);
+	reserve(start, middle, list);
+	reserve(middle, end, list);
 }
 
 /* The same, but leaves the room for the stack alone. */
-static void reserve_around_stack(struct range r, u64 stack_pointer, int publish)
+static void reserve_around_stack(const struct range *r, u64 stack_pointer, struct pieces *list)
 {
 	u64 room_end = ALIGN_DOWN(stack_pointer, PAGE_SIZE);
 
-	if (r.start < second.stack_room)
-		reserve(r.start, r.end < second.stack_room ? r.end : second.stack_room, publish);
-	reserve(r.start > room_end ? r.start : room_end, r.end, publish);
+	if (r->start < stack_room)
+		reserve(r->start, r->end < stack_room ? r->end : stack_room, list);
+	reserve(r->start > room_end ? r->start : room_end, r->end, list);
+}
+
+/* Does that with all ranges of a kind. */
+static void reserve_kind(u64 kind, u64 stack_pointer, struct pieces *list)
+{
+	for (u32 i = 0; i < plan.count; i++)
+		if (plan.range[i].kind == kind)
+			reserve_around_stack(&plan.range[i], stack_pointer, list);
 }
 
 /*
- * Maps an image that may go anywhere below the last one (or the preloader),
- * with an unmapped gap of at least 64 KiB, and outside all planned ranges. An
- * image that may not move is mapped where it was linked.
+ * Maps the memory that the processes of the container share. Whoever comes
+ * first makes the file. A process that makes it shorter later, or replaces it,
+ * harms only its own container: all of them run as the same user and could
+ * write to each other's memory as well.
  */
-static void load(struct image *img, const struct layout *l, u64 *below)
+static void map_shared(const struct range *r)
 {
-	u64 linked = ALIGN_DOWN(img->start, img->align), size = img->end - linked, start;
+	u64 size = r->end - r->start;
+	char text[RANGE_TEXT_SIZE];
+	unsigned long got;
+	long fd, err;
 
-	if (!image_moves(img)) {
+	/* open(2): not by a link, and without waiting should somebody have put a FIFO there. */
+	fd = syscall3(__NR_open, SHARED_PATH, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	if (IS_ERR(fd))
+		die(SHARED_PATH, "cannot be opened: ", error_text(fd));
+	/* ftruncate(2): the same size from everybody. The pages are made when they are touched. */
+	err = syscall6(NR_FTRUNCATE, fd, OFFSET(size), 0, 0, 0);
+	if (IS_ERR(err))
+		die(SHARED_PATH, "cannot be made as large as the plan says: ", error_text(err));
+	/* mmap(2): before the reservations, so that the range is this memory or the program does not start. */
+	got = map(r->start, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
+	if (got != r->start)
+		die(range_text(text, r->start, r->end), "cannot be mapped for the shared heap: ",
+		    error_text(IS_ERR(got) ? (long)got : -EEXIST));
+	/* close(2): the mapping stays. */
+	syscall1(__NR_close, fd);
+	report.shared_heap_start = r->start;
+	report.shared_heap_end = r->end;
+}
+
+/*
+ * Whether the kernel's own choice for a mapping is outside the pool that the
+ * plan has for ELF code: so with the legacy layout, an unlimited stack, or
+ * randomisation.
+ */
+static int native_code_astray(void)
+{
+	unsigned long got;
+	u32 pools = 0;
+
+	/* mmap(2), munmap(2): the choice is seen by asking for it. */
+	got = map(0, PAGE_SIZE, PROT_NONE, MAP_NORESERVE | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (IS_ERR(got))
+		return 0;
+	syscall2(__NR_munmap, got, PAGE_SIZE);
+	for (u32 i = 0; i < plan.count; i++) {
+		if (plan.range[i].kind != POOL)
+			continue;
+		if (got >= plan.range[i].start && got < plan.range[i].end)
+			return 0;
+		pools++;
+	}
+	return pools != 0;
+}
+
+static int overlaps_plan(u64 start, u64 end)
+{
+	for (u32 i = 0; i < plan.count; i++)
+		if (plan.range[i].kind != POOL && plan.range[i].start < end && start < plan.range[i].end)
+			return i + 1;
+	return 0;
+}
+
+/*
+ * Finds a place for something that may go anywhere: below the last one (or
+ * the preloader), with an unmapped gap of at least 64 KiB, and outside all
+ * planned ranges.
+ */
+static u64 place(const char *what, u64 size, u64 align, u64 *below)
+{
+	u64 start = ALIGN_DOWN(*below - 0x10000 - size, align);
+	int hit;
+
+	while (start < *below && (hit = overlaps_plan(start, start + size)))
+		start = ALIGN_DOWN(plan.range[hit - 1].start - size, align);
+	if (start >= *below)
+		die(what, "does not fit between the planned ranges", "");
+	*below = start;
+	return start;
+}
+
+/* Maps an image in such a place, or, when it may not move, where it was linked. */
+static void load(struct image *img, u64 *below)
+{
+	u64 linked = ALIGN_DOWN(img->start, img->align);
+
+	if (image_moves(img))
+		image_map(img, place(img->path, img->end - linked, img->align, below) - linked);
+	else
 		image_map(img, 0);
+}
+
+/* An entry of the auxiliary vector, or NULL. */
+static unsigned long *aux_entry(unsigned long *auxv, unsigned long type)
+{
+	for (; auxv[0] != AT_NULL; auxv += 2)
+		if (auxv[0] == type)
+			return auxv;
+	return NULL;
+}
+
+/*
+ * Moves the vdso and the pages of its data out of a planned range. In a 32-bit
+ * process the kernel puts them where it puts everything, which with the legacy
+ * layout is in the middle of what Windows programs use. If the kernel does not
+ * let them go they are removed: the C library then makes system calls instead.
+ */
+static void move_vdso(unsigned long *auxv, u64 *below)
+{
+	unsigned long *entry = aux_entry(auxv, AT_SYSINFO_EHDR), *sysinfo = aux_entry(auxv, AT_SYSINFO), got = 0;
+	u64 start, end, to, from, size;
+
+	if (!entry || !overlaps_plan(entry[1], entry[1] + PAGE_SIZE))
+		return;
+	/* All that is mapped without a gap around it belongs to it: nothing else is there so early. */
+	for (start = entry[1]; start > PAGE_SIZE && all_mapped(start - PAGE_SIZE, start);)
+		start -= PAGE_SIZE;
+	for (end = entry[1] + PAGE_SIZE; end < USER_TOP && all_mapped(end, end + PAGE_SIZE);)
+		end += PAGE_SIZE;
+	to = place("vdso", end - start, PAGE_SIZE, below);
+	for (from = start; from < end; from += size) {
+		/* mremap(2): moves a mapping only as a whole, so its size is the first one that works. */
+		for (size = PAGE_SIZE; size <= end - from; size += PAGE_SIZE) {
+			got = syscall5(__NR_mremap, from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to + (from - start));
+			if (!IS_ERR(got))
+				break;
+		}
+		if (IS_ERR(got))
+			break;
+	}
+	if (from < end) {
+		/* munmap(2): what has moved, and what has not. */
+		syscall2(__NR_munmap, start, end - start);
+		syscall2(__NR_munmap, to, end - start);
+		entry[0] = AT_IGNORE;
+		if (sysinfo)
+			sysinfo[0] = AT_IGNORE;
 		return;
 	}
-	start = ALIGN_DOWN(*below - 0x10000 - size, img->align);
-	for (u32 i = l->count; i-- > 0;)
-		if (l->range[i].start < start + size && start < l->range[i].end)
-			start = ALIGN_DOWN(l->range[i].start - size, img->align);
-	if (start > *below || start + size > *below)
-		die(img->path, "does not fit between the planned ranges", "");
-	image_map(img, start - linked);
-	*below = start;
+	entry[1] += to - start;
+	if (sysinfo)
+		sysinfo[1] += to - start;
 }
 
 /*
@@ -447,10 +619,10 @@ static void take_name(char **argv)
 }
 
 /* Moves argv, environment and auxiliary vector down over argv[0]; the stack pointer stays, and with it its alignment. */
-static void drop_first_argument(u64 *stack, u64 *end)
+static void drop_first_argument(unsigned long *stack, unsigned long *end)
 {
 	stack[0]--;
-	for (u64 *word = stack + 1; word + 1 < end; word++)
+	for (unsigned long *word = stack + 1; word + 1 < end; word++)
 		word[0] = word[1];
 }
 
@@ -459,7 +631,7 @@ static void drop_first_argument(u64 *stack, u64 *end)
  * (getauxval(3)). The kernel supplies all of these entries. The vdso and all
  * others stay as they are.
  */
-static void describe(u64 *auxv, const struct image *loader, u64 interpreter_base, u64 entry, const char *path)
+static void describe(unsigned long *auxv, const struct image *loader, u64 interpreter_base, u64 entry, const char *path)
 {
 	for (; auxv[0] != AT_NULL; auxv += 2) {
 		switch (auxv[0]) {
@@ -479,30 +651,33 @@ static void describe(u64 *auxv, const struct image *loader, u64 interpreter_base
 			auxv[1] = entry;
 			break;
 		case AT_EXECFN:
-			auxv[1] = (u64)path;
+			auxv[1] = ADDRESS(path);
 			break;
 		}
 	}
 }
 
-/* The second stage; returns where the program begins. The name is start-amd64.S's. */
-u64 fill_above_limit(void)
+/* The second stage; returns where the program begins. The name is start-*.S's. */
+unsigned long fill_above_limit(void)
 {
 	stage_begin();
-	reserve_around_stack((struct range){ second.limit, USER_TOP }, (u64)__builtin_frame_address(0), 0);
+	for (u32 i = 0; i < lent.count; i++)
+		/* munmap(2): large allocations of the program, and of native code, may have it from now on. */
+		syscall2(__NR_munmap, lent.piece[i].address, lent.piece[i].size);
+	reserve_kind(FILL, ADDRESS(__builtin_frame_address(0)), NULL);
 	stage_end();
-	return second.entry;
+	return program_entry;
 }
 
 /* The first stage; returns where to go on. stack is as the kernel left it: argc, argv, environment, auxv. */
-u64 preload(u64 *stack)
+unsigned long preload(unsigned long *stack)
 {
 	static const char reserve_name[] = "WINEPRELOADRESERVE=";
 	char **argv = (char **)stack + 1, **env, *image_range = NULL, interpreter_path[PATH_MAX];
 	struct image loader, interpreter;
-	struct layout layout;
-	u64 *auxv, *auxv_end, below = (u64)preloader_start, entry;
-	struct preload_info **published;
+	unsigned long *auxv, *auxv_end;
+	u64 below = ADDRESS(preloader_start), entry;
+	struct preload_info **info;
 	int dynamic;
 
 	if (stack[0] < 2)
@@ -516,41 +691,47 @@ u64 preload(u64 *stack)
 		if (!reserve_name[i])
 			image_range = *env + i;
 	}
-	auxv = (u64 *)(env + 1);
+	auxv = (unsigned long *)(env + 1);
 	for (auxv_end = auxv; auxv_end[0] != AT_NULL; auxv_end += 2)
 		;
 	auxv_end += 2;
 
-	layout_read(&layout);
+	plan_read();
 	if (image_range)
-		layout_add_image(&layout, image_range);
-	second.limit = layout.limit;
-	second.stack_room = ALIGN_DOWN((u64)stack - STACK_ROOM, STACK_ROOM_ALIGN);
+		plan_add_image(image_range);
+	stack_room = ALIGN_DOWN(ADDRESS(stack) - STACK_ROOM, STACK_ROOM_ALIGN);
 
 	/* The loader comes before the reservations: one that cannot move must get its place even inside a range. */
 	image_open(&loader, argv[1]);
 	dynamic = image_interpreter(&loader, interpreter_path);
-	load(&loader, &layout, &below);
-	entry = second.entry = loader.bias + loader.header.e_entry;
+	load(&loader, &below);
+	entry = program_entry = loader.bias + loader.header.e_entry;
 	if (dynamic) {
 		image_open(&interpreter, interpreter_path);
-		load(&interpreter, &layout, &below);
+		load(&interpreter, &below);
 		entry = interpreter.bias + interpreter.header.e_entry;
-		describe(auxv, &loader, interpreter.bias, (u64)second_stage, argv[1]);
+		describe(auxv, &loader, interpreter.bias, ADDRESS(second_stage), argv[1]);
 	} else {
-		describe(auxv, &loader, 0, second.entry, argv[1]);
+		describe(auxv, &loader, 0, program_entry, argv[1]);
 	}
 
-	report.limit = layout.limit;
+	report.limit = plan.limit;
 	stage_begin();
-	for (u32 i = 0; i < layout.count; i++)
-		reserve_around_stack(layout.range[i], (u64)stack, 1);
+	move_vdso(auxv, &below);
+	for (u32 i = 0; i < plan.count; i++)
+		if (plan.range[i].kind == SHARE)
+			map_shared(&plan.range[i]);
+	reserve_kind(RESERVE, ADDRESS(stack), &published);
+	if (dynamic && native_code_astray()) {
+		reserve_kind(FILL, ADDRESS(stack), NULL);
+		reserve_kind(CLEAR, ADDRESS(stack), &lent);
+	}
 	stage_end();
 	report.magic = REPORT_MAGIC;
 	/* A loader of another kind does without; Wine's reads the list when it sets up its address space. */
-	published = image_variable(&loader, "wine_main_preload_info", sizeof(*published));
-	if (published)
-		*published = pieces;
+	info = image_variable(&loader, "wine_main_preload_info", sizeof(*info));
+	if (info)
+		*info = published.piece;
 
 	/* Without a dynamic linker there is nothing to wait for. */
 	if (!dynamic)

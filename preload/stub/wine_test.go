@@ -25,14 +25,16 @@ const (
 	wineProgram = "hello.exe"
 )
 
+var layoutPathAMD64 = LayoutPath("amd64")
+
 // wineScript runs its arguments with the preloader ($1) in Wine's place. The
 // server's socket is in /run, which is private, and it is stopped in the end.
-const wineScript = `set -e
+var wineScript = `set -e
 mount -t tmpfs none /run
 mkdir -p /run/winbox /run/upper /run/work /run/user
 mkdir -m 700 /run/user/$(id -u)
 cp "$1" /run/upper/wine64-preloader
-if [ -n "$2" ]; then cp "$2" ` + LayoutPath + `; fi
+if [ -n "$2" ]; then cp "$2" ` + layoutPathAMD64 + `; fi
 mount -t overlay none -o lowerdir=` + wineDir + `,upperdir=/run/upper,workdir=/run/work ` + wineDir + `
 shift 2
 set +e
@@ -75,10 +77,10 @@ func winePrefix(t *testing.T) string {
 // The main image of a program without relocations gets its base, in the first
 // process and in the one it starts.
 func TestWine(t *testing.T) {
-	prefix, preloader := winePrefix(t), preloaderFile(t)
+	prefix, preloader := winePrefix(t), preloaderFile(t, &amd64)
 	attr := privateMounts(t)
 	planned := filepath.Join(t.TempDir(), "layout")
-	plan := encodeLayout(defaultLimit, append(slices.Clone(defaultRanges[:2]), span{0x140000000, 0x140100000}, defaultRanges[2])...)
+	plan := amd64.layout(amd64.defaultLimit, append(slices.Clone(amd64.defaultRanges[:2]), span{0x140000000, 0x140100000}, amd64.defaultRanges[2])...)
 	if err := os.WriteFile(planned, plan, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +148,7 @@ func checkWine(t *testing.T, cmd *exec.Cmd, prefix string, base uint64) {
 		if m := at(maps, ZoneStartAMD64+0x10100000); m.name != wineDir+"/wine64-preloader" {
 			t.Errorf("the process did not come through the preloader: %v", m)
 		}
-		for _, hole := range holes(maps, span{defaultLimit, userTop}) {
+		for _, hole := range holes(maps, amd64.defaultFill) {
 			t.Errorf("hole at %x-%x above the limit", hole.start, hole.end)
 		}
 	}

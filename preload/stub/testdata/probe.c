@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <link.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -83,8 +85,13 @@ static int time_from_vdso(void)
 {
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_gettimeofday, 1, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clock_gettime, 0, 1),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_gettimeofday, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clock_gettime, 1, 0),
+#ifdef SYS_clock_gettime64
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clock_gettime64, 0, 1),
+#else
+		BPF_JUMP(BPF_JMP | BPF_JA, 1, 0, 0),
+#endif
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
@@ -108,15 +115,32 @@ static int time_from_vdso(void)
 static void show_report(void)
 {
 	unsigned char bytes[104];
-	FILE *f = fopen("/proc/self/mem", "r");
+	int fd = open("/proc/self/mem", O_RDONLY);
 
-	if (!f || fseeko(f, REPORT, SEEK_SET) || fread(bytes, sizeof(bytes), 1, f) != 1)
+	if (fd < 0 || pread(fd, bytes, sizeof(bytes), REPORT) != sizeof(bytes))
 		return;
-	fclose(f);
+	close(fd);
 	printf("report ");
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		printf("%02x", bytes[i]);
 	printf("\n");
+}
+
+/* Where memory comes from, 16 MiB at a time, until there is no more or 1 GiB is reached. */
+static void show_pool(void)
+{
+	const size_t size = 16 << 20;
+	void *got[64];
+	int n;
+
+	for (n = 0; n < 64; n++) {
+		got[n] = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (got[n] == MAP_FAILED)
+			break;
+		printf("pool %lx-%lx\n", (unsigned long)got[n], (unsigned long)got[n] + size);
+	}
+	while (n-- > 0)
+		munmap(got[n], size);
 }
 
 static void at_exit(void)
@@ -148,6 +172,7 @@ int main(int argc, char **argv)
 #ifdef LIBRARY
 	printf("dlopen %d\n", dlopen(LIBRARY, RTLD_NOW) != NULL);
 #endif
+	show_pool();
 	show_file("late", "/proc/self/maps");
 	return 7;
 }
