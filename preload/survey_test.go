@@ -134,6 +134,7 @@ func TestSurveyWine8(t *testing.T) {
 		t.Errorf("%d promises broken", s.Broken())
 	}
 	golden(t, "survey-wine8.txt", surveyText(s))
+	golden(t, "survey-wine8.svg", string(s.SVG("p400.exe")))
 }
 
 // TestSurveyBroken breaks one thing at a time.

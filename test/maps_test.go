@@ -84,6 +84,10 @@ func TestMaps(t *testing.T) {
 		t.Errorf("%s: exit code %d\n%s%s", text, text.code(), text.text(), text.err.String())
 	}
 
+	if svg := b.call("maps", "--svg", "-", id).wait(); svg.code() != 0 || !strings.HasPrefix(svg.text(), "<svg ") || !strings.Contains(svg.text(), " wait.exe") {
+		t.Errorf("%s: exit code %d\n%s%s", svg, svg.code(), svg.text(), svg.err.String())
+	}
+
 	runtime, err := wine.Host()
 	if err != nil {
 		t.Fatal(err)
@@ -106,6 +110,9 @@ func TestMaps(t *testing.T) {
 		if !strings.Contains(line, "the address space is not as planned: ") || !strings.Contains(line, "not reserved") {
 			t.Errorf("a process without the preloader: %q", line)
 		}
+	}
+	if line := b.call("maps", "--all", "--svg", "-", id).wait().wantLine(1); !strings.Contains(line, "--pid") {
+		t.Errorf("a picture of two: %q", line)
 	}
 	b.maps(0, id)
 	b.call("kill", id, "KILL").wait()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -26,68 +27,119 @@ func inspectCommand(g *globals) *cli.Command {
 addresses are strings of hexadecimal digits with 0x, sizes numbers of bytes.`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
+			svgFlag(),
 			&cli.StringFlag{Name: "runtime", DefaultText: "one that can run it", Usage: "the Wine to plan for, `RUNTIME`: host, or one that was built"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return errors.New("inspect: needs one file: winbox inspect [--json] app.exe")
 			}
-			opt, err := g.planOptions(c.String("runtime"), c.Args().First())
+			by, err := g.engineFor(c.String("runtime"), c.Args().First())
 			if err != nil {
 				return err
 			}
-			return inspect(c.App.Writer, c.Args().First(), opt, c.Bool("json"))
+			return inspect(c.App.Writer, c.Args().First(), by, inspectFlags{json: c.Bool("json"), svg: c.String("svg")})
 		},
 	}
 }
 
-// planOptions are the facts that a launch on this host would plan with; without
-// a Wine that could run the program, those for one that can be anywhere.
-func (g *globals) planOptions(name, program string) (preload.Options, error) {
+// engine is the Wine that a plan is for, and the facts that it is planned with.
+type engine struct {
+	options preload.Options
+	runtime wine.Record
+	// none says why there is no runtime that runs the program; the plan is then
+	// for one that can be anywhere.
+	none error
+}
+
+// engineFor is what a launch on this host would run the program with.
+func (g *globals) engineFor(name, program string) (engine, error) {
 	machine := wine.AMD64
 	if img, file, err := pe.OpenFile(program); err == nil {
 		file.Close()
-		machine = img.Machine.Arch()
+		if arch := img.Machine.Arch(); arch != "" { // of others Plan says what is wrong
+			machine = arch
+		}
 	}
 	runtime, err := wine.OpenStore(g.dataRoot).Select(name, machine)
 	if err == nil {
-		var opt preload.Options
-		if opt, err = runtime.PlanOptions(machine); err == nil {
-			return opt, nil
-		}
+		err = runtime.Supports(machine)
 	}
-	if name != "" {
-		return preload.Options{}, err
+	var no32 *wine.No32BitError
+	switch {
+	case err == nil:
+		opt, err := runtime.PlanOptions(machine)
+		return engine{options: opt, runtime: runtime.Record()}, err
+	case name != "" && !errors.As(err, &no32):
+		return engine{}, err
 	}
-	return preload.HostOptions(), nil
+	return engine{options: preload.HostOptions(), none: err}, nil
+}
+
+// inspectFlags are those of the command that say what to print.
+type inspectFlags struct {
+	json bool
+	svg  string
 }
 
 // inspect prints what there is to say of the program at path. A file that opens
 // but cannot be run is printed and is an error all the same.
-func inspect(w io.Writer, path string, opt preload.Options, asJSON bool) error {
+func inspect(w io.Writer, path string, by engine, flags inspectFlags) error {
 	img, file, err := pe.OpenFile(path)
 	if err != nil {
 		return &exitError{code: preload.ExitCode(err), err: err}
 	}
 	defer file.Close()
 	in := examine(path, img)
-	layout, problem := planFor(img, opt)
+	layout, problem := planFor(img, by.options)
 	if problem != nil {
 		in.Problem = problem.Error()
 	} else {
-		in.Layout = layoutOf(layout)
+		in.Layout, in.Runs = layoutOf(layout), by.runs(layout)
 	}
-	if asJSON {
+	if flags.svg != "" && layout != nil {
+		err = writePicture(w, flags.svg, layout.SVG(filepath.Base(path)))
+	}
+	switch {
+	case err != nil || flags.svg == "-":
+	case flags.json:
 		out := json.NewEncoder(w)
 		out.SetIndent("", "  ")
 		err = out.Encode(in)
-	} else {
+	default:
 		_, err = io.WriteString(w, in.text(img, layout))
 	}
 	if err == nil && problem != nil {
 		err = &exitError{code: preload.ExitCode(problem), err: fmt.Errorf("%s: %w", path, problem)}
 	}
 	return err
+}
+
+// runs says as what the program runs.
+func (by *engine) runs(l *preload.Layout) *inspectRuns {
+	r := &inspectRuns{As: "process-64", Runtime: by.runtime.Name, Wine: by.runtime.Wine}
+	switch {
+	case by.none != nil:
+		r.As, r.Problem = "none", clean(by.none.Error())
+	case l.Machine != l.Process:
+		r.As = "wow64"
+	case l.Process == pe.MachineI386:
+		r.As = "process-32"
+	}
+	return r
+}
+
+func (r *inspectRuns) String() string {
+	by := fmt.Sprintf("runtime %s, Wine %s", r.Runtime, r.Wine)
+	switch r.As {
+	case "wow64":
+		return "a part of a 64-bit Linux process, in its low 4 GiB: new WoW64 (" + by + ")"
+	case "process-32":
+		return "a 32-bit Linux process with an address space of its own (" + by + ")"
+	case "process-64":
+		return "a 64-bit Linux process (" + by + ")"
+	}
+	return "nothing on this host: " + r.Problem
 }
 
 // planFor plans for img if it can be run at all.
@@ -137,7 +189,19 @@ type inspection struct {
 	Warnings []string `json:"warnings"`
 	// Problem says why the program cannot be run; Layout is null then.
 	Problem string         `json:"problem"`
+	Runs    *inspectRuns   `json:"runs"`
 	Layout  *inspectLayout `json:"layout"`
+}
+
+// inspectRuns says how the program runs here.
+type inspectRuns struct {
+	// As is "process-64" or "process-32" for a Linux process of that word size,
+	// "wow64" for a 32-bit program in the low 4 GiB of a 64-bit process, "none"
+	// when no runtime runs it; the layout is then for one that would.
+	As      string `json:"as"`
+	Runtime string `json:"runtime"`
+	Wine    string `json:"wine"`
+	Problem string `json:"problem"`
 }
 
 type inspectRelocations struct {
@@ -319,6 +383,11 @@ func (in *inspection) text(img *pe.Image, layout *preload.Layout) string {
 	row("file", "%s", clean(in.File))
 	row("machine", "%s %s (%s)", in.Machine, kind, in.Format)
 	row("subsystem", "%s, Windows %s", in.Subsystem, in.SubsystemVersion)
+	if in.Runs != nil {
+		for i, line := range wrapWords(in.Runs.String(), textWidth-16) {
+			row(map[bool]string{true: "runs as"}[i == 0], "%s", line)
+		}
+	}
 	row("image", "%s at %s, %s", preload.FormatSize(in.ImageSize), in.ImageBase, plural(len(in.Sections), "section"))
 	row("relocations", "%s", in.relocationText())
 	row("stack", "%s reserved, %s committed", preload.FormatSize(in.Stack.Reserve), preload.FormatSize(in.Stack.Commit))
@@ -448,6 +517,20 @@ func wrap(words []string, width int) []string {
 		default:
 			line += " " + word
 		}
+	}
+	return append(lines, line)
+}
+
+// wrapWords breaks text into lines of at most width columns, between words.
+func wrapWords(text string, width int) []string {
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && len([]rune(line))+1+len([]rune(word)) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		line = strings.TrimPrefix(line+" "+word, " ")
 	}
 	return append(lines, line)
 }

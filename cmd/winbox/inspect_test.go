@@ -11,9 +11,9 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"winbox/preload"
 	"winbox/preload/pe"
 	"winbox/preload/pe/petest"
+	"winbox/wine"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -74,6 +74,20 @@ var inspected = map[string]petest.Image{
 	"moved": {Machine: 0x14c, Base: 0x90000000, Relocations: []uint32{0x1000}},
 	"arm64": {Machine: 0xaa64},
 	"net":   {Machine: 0x14c, CLRFlags: pe.CLRILOnly},
+	// As old, where no Wine is for it.
+	"unrunnable": {Machine: 0x14c},
+}
+
+// engineOf is the Wine that a test's program is planned for: each kind there is.
+func engineOf(name string) engine {
+	by := engine{runtime: wine.Record{Name: "host", Wine: "8.0"}}
+	switch name {
+	case "moved":
+		by.options.NewWoW64, by.runtime = true, wine.Record{Name: "wine-10-new", Wine: "10.0"}
+	case "unrunnable":
+		by = engine{none: &wine.No32BitError{Runtime: "host", Version: "8.0", Lacks: "has no 32-bit part"}}
+	}
+	return by
 }
 
 func TestInspectGolden(t *testing.T) {
@@ -85,8 +99,8 @@ func TestInspectGolden(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inDirectory(t, map[string][]byte{name + ".exe": im.Bytes()})
 			var text, js bytes.Buffer
-			errText := inspect(&text, name+".exe", preload.Options{}, false)
-			errJSON := inspect(&js, name+".exe", preload.Options{}, true)
+			errText := inspect(&text, name+".exe", engineOf(name), inspectFlags{})
+			errJSON := inspect(&js, name+".exe", engineOf(name), inspectFlags{json: true})
 			if (errText == nil) != (errJSON == nil) {
 				t.Errorf("text: %v, JSON: %v", errText, errJSON)
 			}
@@ -139,8 +153,29 @@ func TestInspectErrors(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		var exit *exitError
-		if err := inspect(&out, path, preload.Options{}, false); !errors.As(err, &exit) || exit.code != want.code || exit.Error() != want.message {
+		if err := inspect(&out, path, engine{}, inspectFlags{}); !errors.As(err, &exit) || exit.code != want.code || exit.Error() != want.message {
 			t.Errorf("got  %v\nwant %v", err, want)
 		}
+	}
+}
+
+// TestInspectSVG draws instead of the text, or beside it.
+func TestInspectSVG(t *testing.T) {
+	inDirectory(t, map[string][]byte{"app.exe": inspected["app"].Bytes()})
+	var drawn, text, plain bytes.Buffer
+	if err := errors.Join(inspect(&drawn, "app.exe", engineOf("app"), inspectFlags{svg: "-"}),
+		inspect(&text, "app.exe", engineOf("app"), inspectFlags{svg: "app.svg"}),
+		inspect(&plain, "app.exe", engineOf("app"), inspectFlags{})); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile("app.svg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.HasPrefix(file, []byte("<svg ")) || !bytes.Equal(file, drawn.Bytes()) || text.String() != plain.String() {
+		t.Errorf("the file has %d bytes, standard output %d", len(file), drawn.Len())
+	}
+	if err := inspect(&text, "app.exe", engineOf("app"), inspectFlags{svg: "none/app.svg"}); err == nil || !strings.HasPrefix(err.Error(), "--svg: ") {
+		t.Errorf("a folder that is missing: %v", err)
 	}
 }

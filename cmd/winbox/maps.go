@@ -36,6 +36,7 @@ digits with 0x, sizes numbers of bytes.
     winbox maps --json --all box1`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
+			svgFlag(),
 			&cli.IntFlag{Name: "pid", DefaultText: "the main program", Usage: "process `NUMBER`, as the host counts (winbox ps shows them)"},
 			&cli.BoolFlag{Name: "all", Usage: "all processes of the container that run a Windows program"},
 		},
@@ -47,11 +48,20 @@ digits with 0x, sizes numbers of bytes.
 			if err != nil {
 				return fmt.Errorf("maps: %w", err)
 			}
-			if c.Bool("json") {
+			if file := c.String("svg"); file != "" {
+				if len(m.Processes) != 1 {
+					return fmt.Errorf("maps: --svg draws one process: choose one of the %d by --pid", len(m.Processes))
+				}
+				p := &m.Processes[0]
+				err = writePicture(c.App.Writer, file, p.survey.SVG(fmt.Sprintf("%s in container %s", p.Program, m.Container)))
+			}
+			switch {
+			case err != nil || c.String("svg") == "-":
+			case c.Bool("json"):
 				out := json.NewEncoder(c.App.Writer)
 				out.SetIndent("", "  ")
 				err = out.Encode(m)
-			} else {
+			default:
 				_, err = io.WriteString(c.App.Writer, m.text())
 			}
 			if err == nil && m.Broken > 0 {
@@ -60,6 +70,22 @@ digits with 0x, sizes numbers of bytes.
 			return err
 		},
 	}
+}
+
+func svgFlag() cli.Flag {
+	return &cli.StringFlag{Name: "svg", Usage: "draw a picture into `FILE`, or with - instead of the text"}
+}
+
+// writePicture writes a picture to a file, or to w when that is "-".
+func writePicture(w io.Writer, file string, picture []byte) error {
+	if file == "-" {
+		_, err := w.Write(picture)
+		return err
+	}
+	if err := os.WriteFile(file, picture, 0o644); err != nil {
+		return fmt.Errorf("--svg: %w", err)
+	}
+	return nil
 }
 
 // mapped is the output of "winbox maps --json". Its field names are stable.
@@ -370,7 +396,7 @@ func (m *mapped) text() string {
 func (p *mappedProcess) write(b *strings.Builder) {
 	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
-	row("program", "%s (%s program in a %s process, %d)", p.Program, p.Machine, p.Process, p.PID)
+	row("program", "%s (%s program in an %s process, %d)", p.Program, p.Machine, p.Process, p.PID)
 	for _, kind := range []preload.PartKind{preload.PartProgram, preload.PartStack} {
 		if part := p.survey.Find(kind); part != nil {
 			row(map[preload.PartKind]string{preload.PartProgram: "image", preload.PartStack: "stack"}[kind],
