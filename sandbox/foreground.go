@@ -97,7 +97,7 @@ func Run(ctx context.Context, opt Options, keep bool, started func(*Container)) 
 		defer tty.close()
 		spec := *opt.Bundle.Spec
 		spec.Process = tty.sized(spec.Process)
-		opt.Bundle, opt.Console = &oci.Bundle{Dir: opt.Bundle.Dir, Spec: &spec}, tty.take
+		opt.Bundle, opt.Console = &oci.Bundle{Dir: opt.Bundle.Dir, Spec: &spec, Seccomp: opt.Bundle.Seccomp}, tty.take
 	}
 	if opt.Signals == nil {
 		opt.Signals = CatchSignals()

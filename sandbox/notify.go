@@ -44,7 +44,7 @@ func (n *creation) offerNotify() error {
 	spec.Mounts = append(slices.Clone(spec.Mounts), specs.Mount{
 		Destination: notifyPlace, Type: "bind", Source: filepath.Join(n.dir, notifyDir), Options: []string{"bind", "nosuid", "nodev", "noexec", "ro"},
 	})
-	n.opt.Bundle = &oci.Bundle{Dir: n.opt.Bundle.Dir, Spec: &spec}
+	n.opt.Bundle = &oci.Bundle{Dir: n.opt.Bundle.Dir, Spec: &spec, Seccomp: n.opt.Bundle.Seccomp}
 	if n.opt.Start {
 		return n.ListenNotify(n.opt.Notify)
 	}
