@@ -69,11 +69,14 @@ func (m *machine) measureTime(runs int, dataRoot, name string) error {
 	defer remove(root)
 	// What the preloader needs, and what a container has beside the runtime's tree.
 	tree := filepath.Join(root, "root")
-	for to, data := range map[string][]byte{preload.StubPath: list, preloader: elf} {
+	for to, data := range map[string][]byte{stub.LayoutPath(m.arch): list, preloader: elf} {
 		os.Remove(filepath.Join(tree, to)) // the runtime's own may be a link
 		if err := write(filepath.Join(tree, to), data); err != nil {
 			return err
 		}
+	}
+	if err := os.MkdirAll(filepath.Join(tree, stub.SharedDir), 0o755); err != nil {
+		return err
 	}
 	for path, target := range runtime.Interpreters {
 		link := filepath.Join(tree, path)
