@@ -43,11 +43,8 @@ var limitFlags = []limitFlag{
 	{"pids-limit", "number of tasks; -1 for no limit", func(r *specs.LinuxResources, s string) error { return number(&r.Pids.Limit, s, parseInt) }},
 }
 
-// Flags of runc that have no effect any more, and those that winbox cannot follow.
-var (
-	obsoleteLimits    = []string{"kernel-memory", "kernel-memory-tcp"}
-	unsupportedLimits = []string{"l3-cache-schema", "mem-bw-schema"}
-)
+// obsoleteLimits are flags of runc that have no effect any more.
+var obsoleteLimits = []string{"kernel-memory", "kernel-memory-tcp"}
 
 func updateCommand(g *globals) *cli.Command {
 	flags := []cli.Flag{
@@ -59,9 +56,10 @@ func updateCommand(g *globals) *cli.Command {
 	for _, name := range obsoleteLimits {
 		flags = append(flags, &cli.StringFlag{Name: name, Usage: "obsolete", Hidden: true})
 	}
-	for _, name := range unsupportedLimits {
-		flags = append(flags, &cli.StringFlag{Name: name, Usage: "Intel RDT: not supported", Hidden: true})
-	}
+	flags = append(flags,
+		&cli.StringFlag{Name: "l3-cache-schema", Usage: "share of the level 3 cache, a `LINE` of resctrl's schemata such as L3:0=f0;1=f"},
+		&cli.StringFlag{Name: "mem-bw-schema", Usage: "share of memory bandwidth, a `LINE` of resctrl's schemata such as MB:0=20;1=70"},
+	)
 	return &cli.Command{
 		Name:  "update",
 		Usage: "change the limits of a container",
@@ -77,7 +75,14 @@ func updateCommand(g *globals) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return ct.Update(res)
+			if err := ct.Update(res); err != nil {
+				return err
+			}
+			l3Cache, bandwidth := c.String("l3-cache-schema"), c.String("mem-bw-schema")
+			if l3Cache == "" && bandwidth == "" {
+				return nil
+			}
+			return ct.UpdateResctrl(l3Cache, bandwidth)
 		}),
 	}
 }
@@ -89,11 +94,6 @@ func noLimits() *specs.LinuxResources {
 
 // resources are the limits of --resources or of the other flags.
 func resources(c *cli.Context) (*specs.LinuxResources, error) {
-	for _, name := range unsupportedLimits {
-		if c.String(name) != "" {
-			return nil, fmt.Errorf("--%s: Intel RDT is not supported by this version of winbox", name)
-		}
-	}
 	for _, name := range obsoleteLimits {
 		if c.IsSet(name) {
 			slog.Warn("--" + name + " has no effect: kernels no longer have this limit; --memory covers kernel memory")

@@ -10,6 +10,7 @@ import (
 
 	"winbox/sandbox"
 	"winbox/sandbox/cgroup"
+	"winbox/sandbox/resctrl"
 )
 
 // TestLimitFlags checks where in linux.resources each flag goes.
@@ -107,7 +108,9 @@ func TestUpdate(t *testing.T) {
 	b.fail("update: no limit is given (see --help)", "update", b.id)
 	b.fail("--memory: it cannot be combined with --resources; put it there", "update", "--resources", file, "--memory", "1g", b.id)
 	b.fail(`--memory: "x" is not a number that fits`, "update", "--memory", "x", b.id)
-	b.fail("--l3-cache-schema: Intel RDT is not supported by this version of winbox", "update", "--l3-cache-schema", "L3:0=f", b.id)
+	if _, err := resctrl.Mounted(); err != nil {
+		b.fail("linux.intelRdt: "+err.Error(), "update", "--l3-cache-schema", "L3:0=f", b.id)
+	}
 	for text, want := range map[string]string{
 		`{"memory":{"limit":"x"}}`: "winbox: --resources -: memory.limit: ",
 		`{`:                        "winbox: --resources -: not valid JSON: ",

@@ -164,6 +164,18 @@ func (g *Group) Create(rdt *specs.LinuxIntelRdt) error {
 	return nil
 }
 
+// Update sets the shares of caches and bandwidth that rdt names; others stay.
+//
+// # Errors
+//
+// As of [Plan] and [Group.Create].
+func (g *Group) Update(rdt *specs.LinuxIntelRdt) error {
+	if err := check(rdt); err != nil {
+		return err
+	}
+	return g.write(g.Dir, "schemata", strings.Join(lines(rdt), "\n")+"\n")
+}
+
 // matches checks that a class has these schemas: each of their values is the
 // one that its file has.
 func (g *Group) matches(schemas ...string) error {

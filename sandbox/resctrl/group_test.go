@@ -169,6 +169,31 @@ func TestOccupied(t *testing.T) {
 	read(t, root, "box/mon_groups/box/tasks")
 }
 
+func TestUpdate(t *testing.T) {
+	root := fake(t)
+	rdt := &specs.LinuxIntelRdt{L3CacheSchema: "L3:0=f", MemBwSchema: "MB:0=20"}
+	g, err := Plan(root, "box", rdt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Create(rdt); err != nil {
+		t.Fatal(err)
+	}
+	// The kernel changes the lines that are written; the fake keeps what is behind them.
+	if err := os.Truncate(filepath.Join(root, "box/schemata"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Update(&specs.LinuxIntelRdt{MemBwSchema: "MB:0=70"}); err != nil {
+		t.Error(err)
+	}
+	if got := read(t, root, "box/schemata"); got != "MB:0=70\n" {
+		t.Errorf("schemata %q", got)
+	}
+	if err := g.Update(&specs.LinuxIntelRdt{MemBwSchema: "L3:0=1"}); err == nil || !strings.HasPrefix(err.Error(), "memBwSchema: ") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // TestNotMounted: most machines, and those of the tests, have no such file system.
 func TestNotMounted(t *testing.T) {
 	if root, err := Mounted(); err == nil {
