@@ -46,7 +46,11 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	g.application = func() *cli.App { return g.newApp(commandsFor(g, nil)) }
 	app := g.newApp(commandsFor(g, args[1:]))
 	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, stderr
-	err := app.Run(flagsFirst(app, args))
+	args = flagsFirst(app, args)
+	if !wantsHelp(args) {
+		leaveOut(app, args)
+	}
+	err := app.Run(args)
 	defer g.close()
 	if err == nil {
 		return 0
@@ -133,7 +137,7 @@ var commands = []struct {
 // there. To make and set up all of them takes a good part of a short command's
 // time; the help has all.
 func commandsFor(g *globals, args []string) []*cli.Command {
-	help := slices.ContainsFunc(args, func(arg string) bool { return arg == "-h" || strings.HasSuffix(arg, "-help") })
+	help := wantsHelp(args)
 	var named, all []*cli.Command
 	for _, c := range commands {
 		if slices.Contains(args, c.name) && !help {
@@ -147,6 +151,32 @@ func commandsFor(g *globals, args []string) []*cli.Command {
 		all = append(all, c.make(g))
 	}
 	return all
+}
+
+// wantsHelp tells whether some argument may ask for the help, which shows everything.
+func wantsHelp(args []string) bool {
+	return slices.ContainsFunc(args, func(arg string) bool { return arg == "-h" || strings.HasSuffix(arg, "-help") })
+}
+
+// leaveOut takes the flags away that args do not name: the library sets up and asks
+// each flag several times over, with a regular expression, which is 0.3 ms for those
+// of exec. Flags with a default have to stay.
+func leaveOut(app *cli.App, args []string) {
+	unnamed := func(f cli.Flag) bool {
+		if d, ok := f.(cli.DocGenerationFlag); !ok || d.TakesValue() && d.GetValue() != "" && d.GetValue() != "0" {
+			return false
+		}
+		return !slices.ContainsFunc(args, func(arg string) bool {
+			name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+			return isFlag(arg) && slices.ContainsFunc(f.Names(), func(n string) bool {
+				return n == name || len(n) == 1 && strings.Contains(name, n) // of -it
+			})
+		})
+	}
+	app.Flags = slices.DeleteFunc(app.Flags, unnamed)
+	for _, c := range app.Commands {
+		c.Flags = slices.DeleteFunc(c.Flags, unnamed)
+	}
 }
 
 // usageError says what is wrong with the flags, in one line and without the
