@@ -9,7 +9,6 @@ import (
 	"io"
 	"reflect"
 	"strconv"
-	"strings"
 )
 
 // TypeError is a value that does not fit where it stands.
@@ -151,20 +150,18 @@ func assign(v reflect.Value, tree any, at *path) error {
 // assignFields moves an object into a struct. Fields of a struct that is
 // embedded belong to the outer object.
 func assignFields(v reflect.Value, object map[string]any, at *path) error {
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
-		if f.Anonymous {
+	for i, f := range fieldsOf(v.Type()) {
+		if f.embedded {
 			if err := assignFields(v.Field(i), object, at); err != nil {
 				return err
 			}
 			continue
 		}
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		value, ok := object[name]
+		value, ok := object[f.name]
 		if !ok {
 			continue
 		}
-		if err := assign(v.Field(i), value, &path{outer: at, name: name}); err != nil {
+		if err := assign(v.Field(i), value, &path{outer: at, name: f.name}); err != nil {
 			return err
 		}
 	}

@@ -3,9 +3,9 @@
 //
 // encoding/json prepares encoders for every field that can be reached from a
 // type before it reads the first byte: 1 ms for the runtime specification's
-// types, in a process that lives for 10. Here the library works on a tree of
+// types, in a process that lives for 10. Here the library reads into a tree of
 // map[string]any, for which it prepares nothing, and only the fields that occur
-// are moved between tree and type.
+// are moved from there. What is written is written field by field.
 //
 // It is not for types with methods for JSON, nor for keys that differ from the
 // tag in upper and lower case: those are unknown, as they are to every runtime

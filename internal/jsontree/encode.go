@@ -1,100 +1,121 @@
 package jsontree
 
 import (
+	"cmp"
 	"encoding"
 	"encoding/json"
 	"fmt"
 	"reflect"
-	"strings"
+	"slices"
+	"strconv"
 )
 
-// Marshal writes v as JSON. The keys of an object are sorted.
+// Marshal writes v as JSON. The keys of a map are sorted.
 func Marshal(v any) ([]byte, error) {
-	t, err := tree(reflect.ValueOf(v))
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(t)
+	return appendValue(nil, reflect.ValueOf(v))
 }
 
-// tree makes of a value what encoding/json needs no preparation for.
-func tree(v reflect.Value) (any, error) {
-	if v.IsValid() && v.Type().PkgPath() != "" {
-		if text, ok := v.Interface().(encoding.TextMarshaler); ok {
-			s, err := text.MarshalText()
-			return string(s), err
-		}
+// appendValue writes a value as encoding/json does.
+func appendValue(b []byte, v reflect.Value) ([]byte, error) {
+	if v.IsValid() && v.Type().PkgPath() != "" && v.Type().Implements(textMarshaler) {
+		text, err := v.Interface().(encoding.TextMarshaler).MarshalText()
+		return appendString(b, string(text)), err
 	}
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
 		if v.IsNil() {
-			return nil, nil
+			return append(b, "null"...), nil
 		}
-		return tree(v.Elem())
+		return appendValue(b, v.Elem())
 	case reflect.Struct:
-		object := make(map[string]any, v.NumField())
-		return object, addFields(object, v)
+		b, err := appendFields(append(b, '{'), v)
+		return append(b, '}'), err
 	case reflect.Map:
-		if v.IsNil() {
-			return nil, nil
-		}
-		object := make(map[string]any, v.Len())
-		for iter := v.MapRange(); iter.Next(); {
-			value, err := tree(iter.Value())
-			if err != nil {
-				return nil, err
-			}
-			object[iter.Key().String()] = value
-		}
-		return object, nil
+		return appendMap(b, v)
 	case reflect.Slice:
 		if v.IsNil() {
-			return nil, nil
+			return append(b, "null"...), nil
 		}
-		list := make([]any, v.Len())
-		for i := range list {
-			var err error
-			if list[i], err = tree(v.Index(i)); err != nil {
+		b = append(b, '[')
+		var err error
+		for i := range v.Len() {
+			if b, err = appendValue(separate(b), v.Index(i)); err != nil {
 				return nil, err
 			}
 		}
-		return list, nil
+		return append(b, ']'), nil
 	case reflect.String:
-		return v.String(), nil
+		return appendString(b, v.String()), nil
 	case reflect.Bool:
-		return v.Bool(), nil
+		return strconv.AppendBool(b, v.Bool()), nil
 	}
 	switch {
 	case v.CanInt():
-		return v.Int(), nil
+		return strconv.AppendInt(b, v.Int(), 10), nil
 	case v.CanUint():
-		return v.Uint(), nil
+		return strconv.AppendUint(b, v.Uint(), 10), nil
 	case v.CanFloat():
-		return v.Float(), nil
+		text, err := json.Marshal(v.Float())
+		return append(b, text...), err
 	}
 	return nil, fmt.Errorf("%s cannot be JSON", v.Type())
 }
 
-func addFields(object map[string]any, v reflect.Value) error {
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
-		if f.Anonymous {
-			if err := addFields(object, v.Field(i)); err != nil {
-				return err
-			}
-			continue
-		}
-		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if options == "omitempty" && empty(v.Field(i)) {
-			continue
-		}
-		value, err := tree(v.Field(i))
-		if err != nil {
-			return err
-		}
-		object[name] = value
+var textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
+
+// separate writes the comma in front of all but the first of an object or a list.
+func separate(b []byte) []byte {
+	if last := b[len(b)-1]; last != '{' && last != '[' {
+		b = append(b, ',')
 	}
-	return nil
+	return b
+}
+
+func appendMap(b []byte, v reflect.Value) ([]byte, error) {
+	if v.IsNil() {
+		return append(b, "null"...), nil
+	}
+	keys := v.MapKeys()
+	slices.SortFunc(keys, func(x, y reflect.Value) int { return cmp.Compare(x.String(), y.String()) })
+	b = append(b, '{')
+	var err error
+	for _, key := range keys {
+		b = append(appendString(separate(b), key.String()), ':')
+		if b, err = appendValue(b, v.MapIndex(key)); err != nil {
+			return nil, err
+		}
+	}
+	return append(b, '}'), nil
+}
+
+func appendFields(b []byte, v reflect.Value) ([]byte, error) {
+	var err error
+	for i, f := range fieldsOf(v.Type()) {
+		switch {
+		case f.embedded:
+			b, err = appendFields(b, v.Field(i))
+		case f.omitEmpty && empty(v.Field(i)):
+			continue
+		default:
+			b = append(appendString(separate(b), f.name), ':')
+			b, err = appendValue(b, v.Field(i))
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// appendString writes a string; the library those that need escapes, or may.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			text, _ := json.Marshal(s) // no string is refused
+			return append(b, text...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
 }
 
 // empty is what omitempty leaves out.
