@@ -398,7 +398,8 @@ func TestHostileMemory(t *testing.T) {
 	}
 }
 
-// FuzzRebase rebases arbitrary bytes. What comes out must be the same in memory as what a loader makes of what went in.
+// FuzzRebase rebases arbitrary bytes. What comes out must be the same in memory as what a loader makes of what went in,
+// and no input may cost more memory than memoryLimit.
 func FuzzRebase(f *testing.F) {
 	for name, b := range seeds() {
 		if strings.Contains(name, "64") || strings.Contains(name, "i386") {
@@ -412,6 +413,9 @@ func FuzzRebase(f *testing.F) {
 		img, err := open(b)
 		if err != nil {
 			return
+		}
+		if got := memoryOf(func() { use(b) }); got > memoryLimit && len(b) < 1<<20 {
+			t.Errorf("%d bytes were allocated, at most %d may be", got, uint64(memoryLimit))
 		}
 		before := slices.Clone(b)
 		target := uint64(base) * pe.Granularity

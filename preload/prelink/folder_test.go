@@ -322,3 +322,69 @@ func TestFolderMany(t *testing.T) {
 		t.Errorf("%d libraries found room, %d did not", len(taken), homeless)
 	}
 }
+
+// TestFolderHostile has files that lie about themselves, among good ones.
+func TestFolderHostile(t *testing.T) {
+	good := library(0x8664).Bytes()
+	const coff, optional = petest.HeaderOffset + 4, petest.HeaderOffset + 24
+	const sections = optional + 112 + 16*8
+	patch := func(off int, words ...uint32) []byte {
+		b := bytes.Clone(good)
+		for i, w := range words {
+			copy(b[off+4*i:], []byte{byte(w), byte(w >> 8), byte(w >> 16), byte(w >> 24)})
+		}
+		return b
+	}
+	relocations := petest.DataOffset + 16
+	files := map[string][]byte{
+		"a.dll": good, "z.dll": good,
+		"base 0.dll":                     patch(optional+24, 0, 0),
+		"base at the top.dll":            patch(optional+24, 0xffff0000, 0xffffffff),
+		"base at the limit.dll":          patch(optional+24, 0xffff0000, 0x7fff),
+		"base not aligned.dll":           patch(optional+24, 0x80001000, 1),
+		"alignment 0.dll":                patch(optional+32, 0),
+		"alignment 3.dll":                patch(optional+32, 3),
+		"file alignment 0.dll":           patch(optional+36, 0),
+		"image of 4 GiB.dll":             patch(optional+56, 0xffffffff),
+		"image of 2 GiB.dll":             patch(optional+56, 0x7fff0000),
+		"image of nothing.dll":           patch(optional+56, 0),
+		"headers of 4 GiB.dll":           patch(optional+60, 0xffffffff),
+		"65,535 sections.dll":            patch(coff, 0xffff8664),
+		"sections overlap.dll":           patch(sections+12, 0x2000),
+		"section past the file.dll":      patch(sections+20, 0xfffffe00),
+		"section of 4 GiB.dll":           patch(sections+8, 0xffffffff),
+		"sections share bytes.dll":       patch(sections+40+20, petest.TextOffset),
+		"relocations loop.dll":           patch(relocations+4, 0),
+		"relocations outside.dll":        patch(relocations, 0x7ffff000),
+		"relocations for themselves.dll": patch(relocations, petest.DataRVA+16),
+		"relocations of 4 GiB.dll":       patch(optional+112+8*5+4, 0xffffffff),
+		"imports everywhere.dll":         patch(optional+112+8, 0x2000, 0xffffffff),
+		"signed by nobody.dll":           patch(optional+112+8*4, 0xfffffff0, 0xffffffff),
+	}
+	dir := write(t, files)
+	moved := 0
+	for _, f := range run(t, dir, prelink.Options{DropSignatures: true}) {
+		b, err := os.ReadFile(filepath.Join(dir, f.Path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch f.Action {
+		case prelink.Failed:
+			t.Errorf("%s: %s", f.Path, f.Reason)
+		case prelink.LeftAlone:
+			if f.Reason == "" || !bytes.Equal(b, files[f.Path]) {
+				t.Errorf("%s: left alone, but changed, or for no reason", f.Path)
+			}
+		case prelink.Moved:
+			moved++
+			img, err := pe.Open(bytes.NewReader(b), int64(len(b)))
+			if err != nil || img.ImageBase != f.NewBase || !img.Rebased() || len(b) > 64<<10 {
+				t.Errorf("%s: %v, %+v, %d bytes", f.Path, err, img, len(b))
+			}
+		}
+		t.Logf("%s: %s: %s", f.Path, f.Action, f.Reason)
+	}
+	if files := run(t, dir, prelink.Options{}); moved < 2 {
+		t.Errorf("the good ones did not move:\n%s", summary(files))
+	}
+}
