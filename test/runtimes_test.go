@@ -7,8 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -122,18 +124,48 @@ func TestRuntimeBundle(t *testing.T) {
 	for _, test := range []struct{ kind, machine, annotation, says string }{
 		{"new", "ia32", "new", "(x86)"},
 		{"new", "x64", "new", "(x64)"},
+		{"i386", "ia32", "i386", "(x86)"},
+		{"i386", "x64", "i386", "(x64)"},
+		{"new", "ia32", "", "(x86)"}, // the host's Wine runs no 32-bit programs
 	} {
-		t.Run(test.kind+"/"+test.machine, func(t *testing.T) {
+		t.Run(test.kind+"/"+test.machine+"/"+test.annotation, func(t *testing.T) {
 			t.Parallel()
 			b := newRuntimeBox(t, test.kind)
 			writeFile(t, b.dir, "7za.exe", []byte(readFile(t, sevenZipFor(t, test.machine))))
 			bundle := b.bundle(func(s *specs.Spec) {
 				b.bare("7za.exe")(s)
-				s.Annotations = map[string]string{annotation: test.annotation}
+				if test.annotation != "" {
+					s.Annotations = map[string]string{annotation: test.annotation}
+				}
 			}, "/app/7za.exe", "t", "none.7z")
 			if c := b.call("run", "--bundle", bundle, b.id("runtime")).wait(); c.code() != 2 || !strings.Contains(c.text(), test.says) {
 				t.Errorf("%s: exit code %d, output %q, error %q", c, c.code(), c.text(), c.err.String())
 			}
+		})
+	}
+	for _, kind := range wow64Kinds {
+		t.Run("exec/"+kind, func(t *testing.T) {
+			t.Parallel()
+			b := newRuntimeBox(t, kind)
+			bundle := b.bundle(func(s *specs.Spec) {
+				s.Root.Path = newDir(t)
+				s.Annotations = map[string]string{annotation: kind}
+				s.Mounts = append(s.Mounts, specs.Mount{Destination: "/host", Source: filepath.Dir(sevenZipFor(t, "ia32")) + "/..", Options: []string{"rbind", "ro"}})
+			}, system32+"cmd.exe", "/c", "echo ready& pause")
+			id := b.id("exec")
+			c := b.call("run", "--bundle", bundle, id)
+			stdin := c.follow()
+			c.line()
+			for machine, says := range map[string]string{"ia32": "(x86)", "x64": "(x64)"} {
+				if e := b.call("exec", id, "/host/"+machine+"/7za.exe", "t", "none.7z").wait(); e.code() != 2 || !strings.Contains(e.text(), says) {
+					t.Errorf("%s: exit code %d, output %q, error %q", e, e.code(), e.text(), e.err.String())
+				}
+			}
+			if c := b.call("runtime", "rm", kind).wait(); !strings.Contains(c.wantLine(1), "is used by the container "+id) {
+				t.Errorf("rm says %q", c.err.String())
+			}
+			stdin.Close()
+			c.wait()
 		})
 	}
 	t.Run("none of that name", func(t *testing.T) {
@@ -143,6 +175,58 @@ func TestRuntimeBundle(t *testing.T) {
 			t.Errorf("says %q", c.err.String())
 		}
 	})
+}
+
+// TestRuntimeBuildKilled kills a build and checks that nothing of it counts or stays.
+func TestRuntimeBuildKilled(t *testing.T) {
+	t.Parallel()
+	b := newRuntimeBox(t, "i386")
+	own := filepath.Join(b.dir, "data")
+	b.env = []string{"WINBOX_DATA=" + own}
+	from := filepath.Join(runtimesRoot(), "runtimes/i386/root")
+	drafts := func() []string {
+		found, err := filepath.Glob(filepath.Join(own, "runtimes/.new-*/made/root/*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	var old []string
+	for _, signal := range []os.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		c := b.call("runtime", "build", "killed", "--from", from)
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "files of the draft", func() bool {
+			now := drafts()
+			return len(now) > 0 && !slices.Equal(now, old)
+		})
+		if err := c.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		c.wait()
+		old = drafts()
+		if ls := b.call("runtime", "ls", "--format", "json").wait(); strings.Contains(ls.text(), "killed") {
+			t.Errorf("%v: the list is %s", signal, ls.text())
+		}
+	}
+	if len(old) > 0 { // the second build has removed the first's, too
+		t.Errorf("left behind: %v", old)
+	}
+	// Two at once, of the same things: one after the other they make one tree.
+	first, second := b.call("runtime", "build", "one", "--from", from), b.call("runtime", "build", "two", "--from", from)
+	if err := errors.Join(first.Start(), second.Start()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*call{first, second} {
+		if c.wait(); c.code() != 0 {
+			t.Errorf("%s: exit code %d, %s", c, c.code(), c.err.String())
+		}
+	}
+	trees, err := filepath.Glob(filepath.Join(own, "runtimes/sha256-*"))
+	if err != nil || len(trees) != 1 {
+		t.Errorf("trees %v, %v", trees, err)
+	}
 }
 
 // TestRuntimeStore lists, verifies and removes a runtime.

@@ -37,7 +37,7 @@ func (t *Template) Find(name, dir, prefix string) (Program, error) {
 	}
 	bare := !strings.ContainsAny(name, `/\:`)
 	if drive, err := parseTarget(name); err == nil && drive.drive == 'c' {
-		return findWindows(driveC, matchCase(driveC, drive.parts), name)
+		return t.findWindows(driveC, matchCase(driveC, drive.parts), name)
 	}
 	spellings := []string{name, strings.ReplaceAll(name, `\`, "/")}
 	if filepath.Ext(name) == "" {
@@ -74,8 +74,9 @@ func (t *Template) Find(name, dir, prefix string) (Program, error) {
 	if bare {
 		for _, folder := range []string{"windows/system32", "windows"} {
 			for _, suffix := range []string{".exe", ""} {
-				if file, ok := lookUp(filepath.Join(driveC, folder), name+suffix); ok && isFile(filepath.Join(driveC, folder, file)) {
-					return findWindows(driveC, filepath.Join(folder, file), name)
+				file, ok := lookUp(filepath.Join(driveC, folder), name+suffix)
+				if at, err := t.follow(filepath.Join(driveC, folder, file)); ok && err == nil && isFile(at) {
+					return t.findWindows(driveC, filepath.Join(folder, file), name)
 				}
 			}
 		}
@@ -87,8 +88,8 @@ func (t *Template) Find(name, dir, prefix string) (Program, error) {
 }
 
 // findWindows makes a Program of a path relative to drive C:.
-func findWindows(driveC, rel, name string) (Program, error) {
-	host, err := filepath.EvalSymlinks(filepath.Join(driveC, rel))
+func (t *Template) findWindows(driveC, rel, name string) (Program, error) {
+	host, err := t.follow(filepath.Join(driveC, rel))
 	if err != nil {
 		return Program{}, fmt.Errorf("program %s: %w", name, err)
 	}
@@ -96,6 +97,20 @@ func findWindows(driveC, rel, name string) (Program, error) {
 		return Program{}, fmt.Errorf("program %s: not a regular file", name)
 	}
 	return Program{Host: host, Windows: `C:\` + strings.ReplaceAll(rel, "/", `\`)}, nil
+}
+
+// follow gives the file of the host's that a path in a prefix leads to: Windows' own programs are links to the Wine of
+// the container, which has it at its usual place, and the host where the runtime is.
+func (t *Template) follow(name string) (string, error) {
+	folder, err := filepath.EvalSymlinks(filepath.Dir(name))
+	if err != nil {
+		return "", err
+	}
+	name = filepath.Join(folder, filepath.Base(name))
+	if to, err := os.Readlink(name); err == nil && filepath.IsAbs(to) {
+		name = filepath.Join(t.Runtime.root, to)
+	}
+	return filepath.EvalSymlinks(name)
 }
 
 // isFile says whether a path leads to a regular file.
