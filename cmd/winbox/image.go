@@ -20,8 +20,8 @@ func imageCommand(*globals) *cli.Command {
 		Description: `prelink rewrites the libraries (DLLs) in DIR and the folders below it, so that no
 loader has to change them: none has a base that another library or a program of
 DIR has, and all can be mapped from their files. Their memory is then shared by
-all containers that have the same files. A library that is signed, has no
-relocations or is .NET's, Wine's or Windows' own is left alone.
+all containers that have the same files. A library that is signed, or is .NET's,
+Wine's or Windows' own is left alone; one without relocations keeps its base.
 
 A second time, nothing changes. A container that runs meanwhile keeps the files
 it has opened. Each file is replaced as a whole or not at all; exit code 1 when
@@ -31,7 +31,8 @@ hexadecimal digits with 0x.
     winbox image prelink --dry-run ./app`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "prelink: only say what would be done"},
-			&cli.BoolFlag{Name: "drop-signatures", Usage: "prelink: rewrite signed libraries too, which are not signed then"},
+			&cli.BoolFlag{Name: "drop-signatures", Usage: "prelink: rewrite signed files too, which are not signed then"},
+			&cli.BoolFlag{Name: "programs", Usage: "prelink: rewrite programs (EXEs) too, at the bases they have"},
 			&cli.BoolFlag{Name: "json", Usage: "prelink: print JSON"},
 		},
 		Action: func(c *cli.Context) error {
@@ -43,7 +44,7 @@ hexadecimal digits with 0x.
 			case c.NArg() != 2:
 				return errors.New("image prelink: needs one folder: winbox image prelink [--dry-run] DIR")
 			}
-			opt := prelink.Options{DryRun: c.Bool("dry-run"), DropSignatures: c.Bool("drop-signatures")}
+			opt := prelink.Options{DryRun: c.Bool("dry-run"), DropSignatures: c.Bool("drop-signatures"), Programs: c.Bool("programs")}
 			return prelinkFolder(c.App.Writer, c.Args().Get(1), opt, c.Bool("json"))
 		},
 	}

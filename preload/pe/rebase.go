@@ -48,14 +48,10 @@ func (img *Image) Rebasable(dropSignature bool) error {
 		return refused("a .NET assembly")
 	case img.Subsystem == SubsystemNative:
 		return refused("a driver")
-	case !img.Relocatable():
-		return refused("no relocations")
 	case img.Signed() && !dropSignature:
 		return refused("signed")
 	case img.DLLCharacteristics&ForceIntegrity != 0:
 		return refused("it asks to be loaded only with a good signature")
-	case img.PE32Plus && !img.LargeAddressAware():
-		return refused("it must be below 2 GiB")
 	case img.SectionAlignment < pageSize:
 		return refused("its sections are not aligned to pages in memory")
 	case img.SizeOfImage == 0 || img.SizeOfImage > maxRebaseFile:
@@ -66,6 +62,36 @@ func (img *Image) Rebasable(dropSignature bool) error {
 		return refused("a file of more than 2 GiB")
 	}
 	return nil
+}
+
+// Movable reports why the image has to stay at its base; nil when it can move.
+//
+// # Errors
+//
+// A *RebaseError.
+func (img *Image) Movable() error {
+	switch {
+	case !img.Relocatable():
+		return refused("no relocations")
+	case img.PE32Plus && !img.LargeAddressAware():
+		return refused("it must be below 2 GiB")
+	}
+	return nil
+}
+
+// HasOverlay reports whether there is something behind the sections, other than
+// a signature: programs that unpack themselves look for it by its place in the file.
+func (img *Image) HasOverlay() bool {
+	end := int64(img.SizeOfHeaders)
+	for i := range img.Sections {
+		if s := &img.Sections[i]; s.FileOffset != 0 {
+			end = max(end, int64(s.FileOffset)+int64(s.SizeOfRawData))
+		}
+	}
+	if img.Signed() {
+		end += int64(img.Directories[DirSecurity].Size)
+	}
+	return img.size > int64(alignUp(uint64(end), 8)) // as a certificate table is aligned
 }
 
 // ofWine reports whether the file is one of Wine's own or stands for one: they
@@ -85,7 +111,7 @@ func (img *Image) Rebased() bool {
 			return false
 		}
 	}
-	return img.DLLCharacteristics&DynamicBase == 0 && !img.Signed() && img.Directories[DirBoundImport].RVA == 0
+	return !(img.IsDLL() && img.DLLCharacteristics&DynamicBase != 0) && !img.Signed() && img.Directories[DirBoundImport].RVA == 0
 }
 
 // Rebase returns the contents of a file that is the same image at another base,
@@ -94,7 +120,8 @@ func (img *Image) Rebased() bool {
 //   - base relocations are applied, and kept, so that it can still move;
 //   - sections begin at pages and fill them, in the file too: Wine maps only
 //     such sections, and reads others into memory of the process;
-//   - DYNAMIC_BASE is cleared, for which Wine 9 and later move a library always;
+//   - DYNAMIC_BASE of a library is cleared: Wine 9 and later move those that have
+//     it always;
 //   - bound imports are dropped: they hold for libraries that may have moved;
 //   - the time stamp grows by one when the base changes, as with Windows' own
 //     ReBaseImage: imports that others have bound to this image are void;
@@ -114,6 +141,11 @@ func (img *Image) Rebased() bool {
 func (img *Image) Rebase(base uint64) ([]byte, error) {
 	if err := img.Rebasable(true); err != nil {
 		return nil, err
+	}
+	if base != img.ImageBase {
+		if err := img.Movable(); err != nil {
+			return nil, err
+		}
 	}
 	limit := uint64(1) << 47
 	if !img.PE32Plus {
@@ -271,6 +303,9 @@ func (r *rebaser) at(rva uint64, n uint32) []byte {
 // relocate applies the base relocations. The types are those that Wine's loader
 // knows for x86 and that a linker has reason to write.
 func (r *rebaser) relocate() error {
+	if r.delta == 0 {
+		return nil
+	}
 	const where = "relocation table"
 	dir := r.img.Directories[DirBaseReloc]
 	le := binary.LittleEndian
@@ -375,7 +410,9 @@ func (r *rebaser) writeHeaders(base uint64) {
 	}
 	le.PutUint32(opt[36:], align)
 	le.PutUint32(opt[60:], uint32(alignUp(uint64(img.SizeOfHeaders), uint64(align))))
-	le.PutUint16(opt[70:], uint16(img.DLLCharacteristics&^DynamicBase))
+	if img.IsDLL() {
+		le.PutUint16(opt[70:], uint16(img.DLLCharacteristics&^DynamicBase))
+	}
 	for _, i := range []int{DirSecurity, DirBoundImport} {
 		if img.Directories[i] != (Directory{}) { // the table may be shorter
 			clear(directories[i*directoryLen : (i+1)*directoryLen])

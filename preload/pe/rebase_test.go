@@ -119,25 +119,33 @@ func TestRebase(t *testing.T) {
 	for name, im := range map[string]petest.Image{
 		"64 bits": library(0x8664), "32 bits": library(0x14c),
 		"no checksum":     {Relocations: []uint32{0x1000}, Characteristics: uint16(pe.LargeAddressAware)},
+		"no relocations":  {DLLCharacteristics: uint16(pe.DynamicBase), Overlay: []byte("overlay")},
 		"large alignment": {Relocations: []uint32{0x1000}, Characteristics: uint16(pe.LargeAddressAware), SectionAlignment: 4096},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := im.Bytes()
 			old := mustOpen(t, before)
-			for _, base := range []uint64{0x10000, 0x57770000, old.ImageBase} {
+			bases := []uint64{0x10000, 0x57770000, old.ImageBase}
+			if im.Relocations == nil {
+				bases = bases[2:]
+			}
+			for _, base := range bases {
 				after, err := old.Rebase(base)
 				if err != nil {
 					t.Fatal(err)
 				}
 				checkRebased(t, before, after, base)
-				img := mustOpen(t, after)
+				img, dynamic := mustOpen(t, after), pe.DLLCharacteristics(0)
+				if img.IsDLL() {
+					dynamic = pe.DynamicBase
+				}
 				if moved := base != old.ImageBase; img.TimeDateStamp != old.TimeDateStamp+map[bool]uint32{true: 1}[moved] {
 					t.Errorf("time stamp %#x at %#x, was %#x", img.TimeDateStamp, base, old.TimeDateStamp)
 				}
 				if (img.CheckSum == 0) != (old.CheckSum == 0) {
 					t.Errorf("checksum %#x, was %#x", img.CheckSum, old.CheckSum)
 				}
-				if img.DLLCharacteristics != old.DLLCharacteristics&^pe.DynamicBase || img.Directories[pe.DirBoundImport].RVA != 0 {
+				if img.DLLCharacteristics != old.DLLCharacteristics&^dynamic || img.Directories[pe.DirBoundImport].RVA != 0 {
 					t.Errorf("DLL characteristics %#x, bound imports at %#x", img.DLLCharacteristics, img.Directories[pe.DirBoundImport].RVA)
 				}
 				if !bytes.HasSuffix(after, im.Overlay) {
@@ -158,6 +166,20 @@ func TestRebase(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestHasOverlay(t *testing.T) {
+	for name, tt := range map[string]struct {
+		im   petest.Image
+		want bool
+	}{
+		"nothing": {petest.Image{}, false}, "signature": {petest.Image{Signed: true}, false},
+		"data": {petest.Image{Overlay: []byte("123456789")}, true}, "data and a signature": {petest.Image{Overlay: []byte("123456789"), Signed: true}, true},
+	} {
+		if got := mustOpen(t, tt.im.Bytes()).HasOverlay(); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
 

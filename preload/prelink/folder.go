@@ -56,9 +56,12 @@ type File struct {
 type Options struct {
 	// DryRun writes nothing: the result is what would have become of the files.
 	DryRun bool
-	// DropSignatures rewrites signed libraries too, which then are no longer
-	// signed. Otherwise they are left alone.
+	// DropSignatures rewrites signed files too, which then are no longer signed.
+	// Otherwise they are left alone.
 	DropSignatures bool
+	// Programs rewrites programs too: they keep their bases, but their sections
+	// are aligned. Those with something behind their sections are left alone.
+	Programs bool
 }
 
 // ErrBusy says that somebody else prelinks the same folder.
@@ -66,8 +69,8 @@ var ErrBusy = errors.New("it is being prelinked by another winbox")
 
 // Folder prelinks the libraries in dir and the folders below it, and gives what
 // became of each, sorted by path. They avoid each other and the programs of the
-// folder; programs themselves, which are loaded first and hence at their bases,
-// stay as they are. Libraries of Wine and of Windows' own folders are left alone.
+// folder, which are loaded first and hence at their bases. What cannot move is
+// aligned all the same. Libraries of Wine and of Windows' own folders are left alone.
 //
 // # Errors
 //
@@ -261,22 +264,29 @@ func (f *folder) look(it *item) {
 	defer file.Close()
 	it.image = &Image{Base: img.ImageBase, Size: uint64(img.SizeOfImage)}
 	it.Machine, it.OldBase, it.NewBase, it.ImageSize = img.Machine, img.ImageBase, img.ImageBase, uint64(img.SizeOfImage)
-	if !img.IsDLL() {
+	if !img.IsDLL() && !f.opt.Programs {
 		return
 	}
-	if err := img.Rebasable(f.opt.DropSignatures); err != nil {
+	if err := f.obstacle(it, img); err != nil {
 		it.leave(err)
 		return
 	}
-	if slices.ContainsFunc(append([]string{it.Path}, it.Links...), ofWindows) {
-		it.leave(&pe.RebaseError{Reason: "in a folder of Windows itself"})
-		return
-	}
-	it.image.Movable, it.image.Settled = true, img.Rebased()
+	it.image.Movable, it.image.Settled = img.IsDLL() && img.Movable() == nil, img.Rebased()
 	it.Action, it.Reason = Kept, "nothing to do"
 	if !it.image.Settled {
 		it.Action, it.Reason = Aligned, "sections are not as a loader maps them"
 	}
+}
+
+// obstacle is why the file is to be left alone.
+func (f *folder) obstacle(it *item, img *pe.Image) error {
+	switch {
+	case slices.ContainsFunc(append([]string{it.Path}, it.Links...), ofWindows):
+		return &pe.RebaseError{Reason: "in a folder of Windows itself"}
+	case !img.IsDLL() && img.HasOverlay():
+		return &pe.RebaseError{Reason: "a program with data behind its sections, which it may look for"}
+	}
+	return img.Rebasable(f.opt.DropSignatures)
 }
 
 // leave notes what keeps the file from being prelinked: something about the

@@ -143,7 +143,7 @@ arm.dll: left alone (built for ARM64)
 b.ocx: moved to 0x3fffc0000 (outside the ranges for libraries)
 bad.dll: left alone (malformed: relocation table: a fixup at 0x1ff000 lies outside the image)
 cut.dll: left alone (truncated: section .rdata ends at byte 1,568 but the file has 1,280)
-fixed.dll: left alone (no relocations)
+fixed.dll: aligned (sections are not as a loader maps them)
 good.dll: aligned (sections are not as a loader maps them)
 huge.dll: left alone (no room is left for it)
 link.dll: left alone (a symbolic link)
@@ -253,6 +253,32 @@ func TestFolderSigned(t *testing.T) {
 	}
 	if got, want := summary(run(t, dir, prelink.Options{})), "a.dll: kept (nothing to do)\n"; got != want {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestFolderPrograms aligns programs when it is told to, but not those that may unpack themselves.
+func TestFolderPrograms(t *testing.T) {
+	dir := write(t, map[string][]byte{
+		"app.exe": petest.Image{DLLCharacteristics: uint16(pe.DynamicBase), Relocations: []uint32{0x1000}}.Bytes(),
+		"old.exe": petest.Image{Machine: i386}.Bytes(), "setup.exe": petest.Image{Overlay: []byte("all that it installs")}.Bytes(),
+		"signed.exe": petest.Image{Signed: true}.Bytes(), "net.exe": petest.Image{CLRFlags: pe.CLRILOnly}.Bytes(),
+	})
+	if files := run(t, dir, prelink.Options{}); len(files) != 0 {
+		t.Errorf("programs without being told:\n%s", summary(files))
+	}
+	want := `app.exe: aligned (sections are not as a loader maps them)
+net.exe: left alone (a .NET assembly)
+old.exe: aligned (sections are not as a loader maps them)
+setup.exe: left alone (a program with data behind its sections, which it may look for)
+signed.exe: left alone (signed)
+`
+	if got := summary(run(t, dir, prelink.Options{Programs: true})); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	for _, f := range run(t, dir, prelink.Options{Programs: true}) {
+		if f.Action == prelink.Aligned {
+			t.Errorf("a second time: %s", summary([]prelink.File{f}))
+		}
 	}
 }
 
