@@ -76,7 +76,7 @@ func overlapping(maps []Mapping, r Range) []Mapping {
 
 func auditImage(r Region, maps, inside []Mapping, exe string) (Verdict, string) {
 	isExe := func(m *Mapping) bool {
-		return m.Inode != 0 && m.Offset == 0 && isFile(m.file(), exe)
+		return m.Inode != 0 && m.Offset == 0 && IsFile(m.file(), exe)
 	}
 	if r.State == StateForecast {
 		for i := range maps {
@@ -135,9 +135,9 @@ func auditFilled(r Region, inside []Mapping) (Verdict, string) {
 	return Held, "no hole is left"
 }
 
-// isFile compares the name of a mapped file with that of a program, whose
+// IsFile compares the name of a mapped file with that of a program, whose
 // directory and case do not matter.
-func isFile(name, exe string) bool {
+func IsFile(name, exe string) bool {
 	return strings.EqualFold(name, exe[strings.LastIndexByte(exe, '/')+1:])
 }
 

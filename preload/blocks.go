@@ -37,6 +37,8 @@ type threadBlock struct {
 	// stack is all that the stack may grow to, of which all from limit is in use.
 	stack Range
 	limit uint64
+	// engine is the thread's 64-bit stack, beside the 32-bit one; mostly empty.
+	engine Range
 }
 
 // processBlock is what is read of the process's block.
@@ -76,7 +78,9 @@ func (r reader) thread(at uint64) (t threadBlock, ok bool) {
 			return t, false
 		}
 	}
-	if t.peb == 0 || t.peb%pageSize != 0 || t.stack.Empty() || t.stack.Start%pageSize != 0 || t.stack.End%pageSize != 0 {
+	// The 64-bit stack of a 32-bit program begins a little below its top.
+	t.stack.End, ok = alignUp(t.stack.End, pageSize)
+	if !ok || t.peb == 0 || t.peb%pageSize != 0 || t.stack.Empty() || t.stack.Start%pageSize != 0 {
 		return t, false
 	}
 	t.limit = min(max(t.limit, t.stack.Start), t.stack.End)
@@ -99,7 +103,11 @@ func (r reader) isHeap(at uint64) bool {
 	return ok && at%pageSize == 0 && mark == 0xffeeffee
 }
 
-// threads finds the blocks of threads: each is at the start of a unit of
+// threadPages is how far behind the start of a unit of allocation a thread's
+// block may begin: a 32-bit engine leaves room for a 64-bit block.
+const threadPages = 3
+
+// threads finds the blocks of threads: each is near the start of a unit of
 // allocation below 4 GiB, in memory that has been written to, and holds its own
 // address. For a 32-bit program in a 64-bit process it gives the 32-bit ones. The
 // first is the main thread's, which engines put next to the process's block.
@@ -115,8 +123,11 @@ func threads(p Live, maps []Mapping) ([]threadBlock, reader) {
 		if m.Inode != 0 || m.Perms[:2] != "rw" {
 			continue
 		}
-		at, _ := alignUp(m.Range.Start, granularity)
-		for ; at < min(m.Range.End, limit4G); at += granularity {
+		for at := m.Range.Start; at < min(m.Range.End, limit4G); at += pageSize {
+			if at%granularity >= threadPages*pageSize {
+				at += granularity - at%granularity - pageSize
+				continue
+			}
 			// Reading a page that was never used would make one.
 			if used, err := p.Private(Range{at, at + pageSize}); err != nil || used == 0 {
 				continue
@@ -129,6 +140,7 @@ func threads(p Live, maps []Mapping) ([]threadBlock, reader) {
 				narrow := reader{p, form32}
 				offset, _ := narrow.word(at + wowOffset)
 				if behind, ok := narrow.thread(at + uint64(int32(offset))); ok && offset != 0 {
+					behind.engine = t.stack
 					t, program = behind, narrow
 				}
 			}

@@ -82,22 +82,19 @@ func (p *Process) Mappings() ([]Mapping, error) {
 // ReadAt reads memory at an address.
 func (p *Process) ReadAt(b []byte, address int64) (int, error) { return p.mem.ReadAt(b, address) }
 
-// Origin tells which process started this one, and when it began, in clock ticks
-// after boot (proc_pid_stat(5), fields 4 and 22).
-func (p *Process) Origin() (parent int, start uint64, err error) {
+// Start tells when the process began, in clock ticks after boot
+// (proc_pid_stat(5), field 22).
+func (p *Process) Start() (uint64, error) {
 	stat, err := os.ReadFile(p.path("stat"))
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	// The second field is a name in parentheses and may hold anything.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	if len(fields) < 20 {
-		return 0, 0, errors.New("stat of a process: too few fields")
+		return 0, errors.New("stat of a process: too few fields")
 	}
-	if parent, err = strconv.Atoi(fields[1]); err == nil {
-		start, err = strconv.ParseUint(fields[19], 10, 64)
-	}
-	return parent, start, err
+	return strconv.ParseUint(fields[19], 10, 64)
 }
 
 // Image opens the PE file that a mapping shows; the caller closes it. The file

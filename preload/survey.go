@@ -271,7 +271,7 @@ func (s *surveyor) claimImages(exe string) {
 			continue
 		}
 		p := Part{Kind: PartLibrary, Name: m.file(), Range: s.extent(i, uint64(img.SizeOfImage)), Base: img.ImageBase}
-		if !img.IsDLL() && isFile(m.file(), exe) {
+		if !img.IsDLL() && IsFile(m.file(), exe) {
 			p.Kind = PartProgram
 		}
 		if p.Base != p.Range.Start {
@@ -319,6 +319,7 @@ func (s *surveyor) claimBlocks() {
 			name = "main thread's stack"
 		}
 		s.claim(Part{Kind: PartStack, Name: name, Range: t.stack, Committed: t.stack.End - t.limit})
+		s.claim(Part{Kind: PartStack, Name: "64-bit " + name, Range: t.engine, Committed: t.engine.Size()})
 	}
 }
 
@@ -483,7 +484,8 @@ func (s *surveyor) judge(p *Part, all []Part) {
 		return
 	}
 	img := s.images[p.Range.Start]
-	if (img == nil || img.Machine == s.layout.Machine) && p.Range.End > s.layout.ProgramLimit {
+	engines := strings.HasPrefix(p.Name, "64-bit ") || img != nil && img.Machine != s.layout.Machine // in a process with both kinds of code
+	if !engines && p.Range.End > s.layout.ProgramLimit {
 		p.Verdict, p.Detail = Broken, fmt.Sprintf("ends above %#x, the limit of this program", s.layout.ProgramLimit)
 		return
 	}

@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"slices"
 	"strings"
@@ -200,6 +200,7 @@ func surveyContainer(g *globals, id string, pid int, all bool) (*mapped, error) 
 type running struct {
 	*preload.Process
 	pid     int
+	start   uint64
 	program string
 	plan    *preload.Layout // for a program such as this one
 }
@@ -210,7 +211,7 @@ func surveyNow(ct *sandbox.Container, pid int, all bool) (*mapped, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, main, err := windowsProcesses(ct, kept)
+	found, err := windowsProcesses(ct, kept)
 	defer func() {
 		for _, p := range found {
 			p.Close()
@@ -220,8 +221,9 @@ func surveyNow(ct *sandbox.Container, pid int, all bool) (*mapped, error) {
 		return nil, err
 	}
 	m := &mapped{Container: ct.ID(), Processes: []mappedProcess{}}
-	for _, p := range found {
-		isMain := p.pid == main
+	main := slices.IndexFunc(found, func(r running) bool { return preload.IsFile(r.program, exe) })
+	for i, p := range found {
+		isMain := i == main
 		if pid != 0 && p.pid != pid || pid == 0 && !all && !isMain {
 			continue
 		}
@@ -269,27 +271,23 @@ func keptPlan(ct *sandbox.Container) (*preload.Layout, string, error) {
 	return nil, program, nil
 }
 
-// windowsProcesses opens the processes that run a Windows program. The main one
-// is the first that process 1 has started; it may be none of them yet.
-func windowsProcesses(ct *sandbox.Container, kept *preload.Layout) (found []running, main int, err error) {
+// windowsProcesses opens the processes that run a Windows program, in the order
+// in which they have been started. The main one is the first of those that run
+// the program; it may not be there yet.
+func windowsProcesses(ct *sandbox.Container, kept *preload.Layout) (found []running, err error) {
 	pids, err := ct.Processes()
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	first := uint64(math.MaxUint64)
 	for _, pid := range pids {
 		p, err := preload.OpenProcess(pid)
 		if errors.Is(err, os.ErrPermission) {
-			return found, main, err
+			return found, err
 		} else if err != nil {
 			continue // it has ended
 		}
-		parent, start, err := p.Origin()
-		if err == nil && parent == ct.PID() && start < first {
-			main, first = pid, start
-		}
 		r := running{Process: p, pid: pid}
-		if err == nil {
+		if r.start, err = p.Start(); err == nil {
 			err = r.examine(kept)
 		}
 		if err != nil {
@@ -298,10 +296,11 @@ func windowsProcesses(ct *sandbox.Container, kept *preload.Layout) (found []runn
 		}
 		found = append(found, r)
 	}
+	slices.SortStableFunc(found, func(a, b running) int { return cmp.Compare(a.start, b.start) })
 	// Now that they are open, the numbers cannot have come to mean others.
 	again, err := ct.Processes()
 	if err != nil {
-		return found, main, err
+		return found, err
 	}
 	return slices.DeleteFunc(found, func(r running) bool {
 		gone := !slices.Contains(again, r.pid)
@@ -309,7 +308,7 @@ func windowsProcesses(ct *sandbox.Container, kept *preload.Layout) (found []runn
 			r.Close()
 		}
 		return gone
-	}), main, nil
+	}), nil
 }
 
 // examine finds the program of a process and plans for it.
