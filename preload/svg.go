@@ -3,8 +3,8 @@ package preload
 import (
 	"bytes"
 	"cmp"
-	"encoding/xml"
 	"fmt"
+	"html"
 	"slices"
 	"strings"
 	"unicode"
@@ -239,12 +239,12 @@ func (p *page) f(format string, args ...any) { fmt.Fprintf(p, format, args...) }
 // text writes one line of text, which may come from a file.
 func (p *page) text(x, y float64, attributes, s string) {
 	p.f(`<text x="%.1f" y="%.1f" %s>`, x, y, attributes)
-	xml.EscapeText(p, []byte(strings.Map(func(r rune) rune {
+	p.WriteString(html.EscapeString(strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return '\uFFFD'
 		}
 		return r
-	}, s))) // a bytes.Buffer takes everything
+	}, s)))
 	p.f("</text>\n")
 }
 

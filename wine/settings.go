@@ -1,17 +1,22 @@
 package wine
 
-// Windows 10, as `winecfg -v win10` of Wine 8 sets it. Real systems say 6.3 in CurrentVersion, but Wine 8 takes the
+// windows10 is Windows 10, as `winecfg -v win10` of Wine 8 sets it. Real systems say 6.3 in CurrentVersion, but Wine 8 takes the
 // version that it reports from there.
 // Programs of today refuse the Windows 7 that a prefix of Wine 8 claims to be.
-var windows10 = []struct{ name, text string }{
-	{"CSDVersion", regString("")},
-	{"CurrentBuild", regString("18362")},
-	{"CurrentBuildNumber", regString("18362")},
-	{"CurrentVersion", regString("10.0")},
-	{"CurrentMajorVersionNumber", regDword(10)},
-	{"CurrentMinorVersionNumber", regDword(0)},
-	{"ProductName", regString("Microsoft Windows 10")},
+func windows10() []setting {
+	return []setting{
+		{"CSDVersion", regString("")},
+		{"CurrentBuild", regString("18362")},
+		{"CurrentBuildNumber", regString("18362")},
+		{"CurrentVersion", regString("10.0")},
+		{"CurrentMajorVersionNumber", regDword(10)},
+		{"CurrentMinorVersionNumber", regDword(0)},
+		{"ProductName", regString("Microsoft Windows 10")},
+	}
 }
+
+// setting is a value of a registry key, as the registry files write it.
+type setting struct{ name, text string }
 
 // editSystem sets HKEY_LOCAL_MACHINE.
 func editSystem(r *registry) {
@@ -22,7 +27,7 @@ func editSystem(r *registry) {
 			continue
 		}
 		if !s.has("CurrentMajorVersionNumber") { // a Wine that makes Windows 10 prefixes keeps its own numbers
-			for _, v := range windows10 {
+			for _, v := range windows10() {
 				r.set(key, v.name, v.text)
 			}
 			r.set(`System\CurrentControlSet\Control\Windows`, "CSDVersion", regDword(0))

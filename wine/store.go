@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -51,14 +50,14 @@ type Record struct {
 var ErrNoRuntime = errors.New("no such runtime")
 
 // names are what runtimes can be called: one word that no path and no digest can be taken for.
-var names = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.+-]{0,63}$`)
+var names = pattern(`^[a-zA-Z0-9][a-zA-Z0-9_.+-]{0,63}$`)
 
 // treePrefix begins the names of the folders of trees.
 const treePrefix = "sha256-"
 
 // CheckName refuses what no runtime can be called.
 func CheckName(name string) error {
-	if !names.MatchString(name) || strings.HasPrefix(name, treePrefix) || name == hostName || strings.HasPrefix(name, "opt-wine-") {
+	if !names().MatchString(name) || strings.HasPrefix(name, treePrefix) || name == hostName || strings.HasPrefix(name, "opt-wine-") {
 		return fmt.Errorf("runtime name %q: want letters, digits and any of _.+-, at most 64 of them, and not the name of an installation of the host's", name)
 	}
 	return nil
@@ -101,7 +100,7 @@ func (s *Store) read(name string) (*Record, error) {
 
 // find gives the record of a runtime by its name, or by its digest or the beginning of that.
 func (s *Store) find(name string) (*Record, error) {
-	if names.MatchString(name) && !strings.HasPrefix(name, treePrefix) {
+	if names().MatchString(name) && !strings.HasPrefix(name, treePrefix) {
 		r, err := s.read(name)
 		if err == nil {
 			r.Name = name
