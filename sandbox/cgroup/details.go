@@ -2,7 +2,6 @@ package cgroup
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -125,13 +124,16 @@ func (d *Details) perCPU(g *Group) error {
 
 // memoryEntry reads the files that v1 has for each kind of memory.
 func (g *Group) memoryEntry(prefix string) MemoryStats {
-	number := func(name string) uint64 {
-		value, _ := strconv.ParseUint(g.read(prefix+"."+name), 10, 64) // 0 where the kernel does not count
-		return value
-	}
 	return MemoryStats{
-		Usage: number("usage_in_bytes"), Peak: number("max_usage_in_bytes"), Limit: unlimited(number("limit_in_bytes")), Failures: number("failcnt"),
+		Usage: g.number(prefix + ".usage_in_bytes"), Peak: g.number(prefix + ".max_usage_in_bytes"),
+		Limit: unlimited(g.number(prefix + ".limit_in_bytes")), Failures: g.number(prefix + ".failcnt"),
 	}
+}
+
+// number reads a file with one number; 0 where the kernel does not count.
+func (g *Group) number(file string) uint64 {
+	value, _ := strconv.ParseUint(g.read(file), 10, 64)
+	return value
 }
 
 // blkioV1 reads the counters of the I/O scheduler where it counts, else those of
@@ -230,9 +232,9 @@ func parseIOStat(text string) (bytes, operations []BlockIOCount, err error) {
 func hugePagesV2(dir string) map[string]MemoryStats {
 	return hugePages(dir, "current", func(size string) MemoryStats {
 		prefix := dir + "/hugetlb." + size
-		current, _ := os.ReadFile(prefix + ".current")
+		current, _ := readFile(prefix + ".current")
 		usage, _ := strconv.ParseUint(strings.TrimSpace(string(current)), 10, 64)
-		events, _ := os.ReadFile(prefix + ".events")
+		events, _ := readFile(prefix + ".events")
 		counts, _ := parseFlat(string(events))
 		return MemoryStats{Usage: usage, Failures: counts["max"]}
 	})

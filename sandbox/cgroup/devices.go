@@ -180,14 +180,21 @@ func (g *Group) setDevices(asked []specs.LinuxDeviceCgroup) error {
 }
 
 func (g *Group) setDevicesV1(rules []rule) error {
-	if g.hierarchy("devices") == nil {
+	h := g.hierarchy("devices")
+	if h == nil {
 		return fmt.Errorf("%w: the devices controller has no hierarchy below %s", ErrUnsupported, mountRoot)
 	}
 	normal, err := normalizeV1(rules)
 	if err != nil {
 		return err
 	}
-	return v1Controller(mountRoot, "devices").Create(g.path, &specs.LinuxResources{Devices: normal})
+	for _, d := range normal {
+		verb, text, _ := strings.Cut(describe(d), " ")
+		if err := writeFile(h.dir()+"/devices."+verb, text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // normalizeV1 turns an ordered list of rules into the shortest one that means the
@@ -263,7 +270,7 @@ func everything(rules []rule) bool {
 	return b == whole
 }
 
-// describe writes a rule as the v1 files do.
+// describe writes a rule as the v1 files do: the file after "devices.", and the text.
 func describe(d specs.LinuxDeviceCgroup) string {
 	number := func(n *int64) string {
 		if n == nil || *n == wild {

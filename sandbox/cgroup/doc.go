@@ -1,7 +1,7 @@
 // Package cgroup gives a container its control group: one face over cgroup v1,
-// v1 with a cgroup2 mount beside it (hybrid), and cgroup v2. Limits and
-// statistics go through github.com/containerd/cgroups/v3; what that library
-// does not do, or does wrongly, is done here and the reason stands beside it.
+// v1 with a cgroup2 mount beside it (hybrid), and cgroup v2. Limits, statistics
+// and device filters of v2 go through github.com/containerd/cgroups/v3; what that
+// library does not do, or does wrongly, is done here and the reason stands beside it.
 //
 // A group may also be a scope that systemd keeps (package systemd): then systemd
 // makes it and knows its limits, and what systemd has no property for is

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strings"
 	"time"
 
@@ -73,10 +72,10 @@ func (h *Hierarchy) freezer(frozen bool) (file, value string) {
 // settled reports whether all tasks of a freezing group have stopped.
 func (h *Hierarchy) settled() (bool, error) {
 	if h.Unified {
-		events, err := os.ReadFile(h.dir() + "/cgroup.events")
+		events, err := readFile(h.dir() + "/cgroup.events")
 		return err == nil && strings.Contains(string(events), "frozen 1"), err
 	}
-	state, err := os.ReadFile(h.dir() + "/freezer.state")
+	state, err := readFile(h.dir() + "/freezer.state")
 	return strings.TrimSpace(string(state)) == "FROZEN", err
 }
 
@@ -85,7 +84,7 @@ func (h *Hierarchy) frozen() (bool, error) {
 	if h.Unified {
 		file = h.dir() + "/cgroup.freeze"
 	}
-	state, err := os.ReadFile(file)
+	state, err := readFile(file)
 	if gone(err) { // or a hierarchy without a freezer
 		return false, nil
 	}

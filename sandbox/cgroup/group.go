@@ -164,7 +164,7 @@ func (g *Group) hugetlbOnUnified(res *specs.LinuxResources) bool {
 	if len(res.HugepageLimits) == 0 || g.hierarchy("hugetlb") != nil || g.unified() == nil {
 		return false
 	}
-	available, err := os.ReadFile(g.unified().MountPoint + "/cgroup.controllers")
+	available, err := readFile(g.unified().MountPoint + "/cgroup.controllers")
 	return err == nil && contains(string(available), "hugetlb")
 }
 
@@ -216,7 +216,7 @@ func inheritCpuset(dir, mountPoint string) error {
 }
 
 func inheritFile(dir, mountPoint, file string) error {
-	own, err := os.ReadFile(dir + file)
+	own, err := readFile(dir + file)
 	if err != nil || strings.TrimSpace(string(own)) != "" || dir == mountPoint {
 		return err
 	}
@@ -224,7 +224,7 @@ func inheritFile(dir, mountPoint, file string) error {
 	if err := inheritFile(parent, mountPoint, file); err != nil {
 		return err
 	}
-	value, err := os.ReadFile(parent + file)
+	value, err := readFile(parent + file)
 	if err != nil {
 		return err
 	}
@@ -240,8 +240,8 @@ func inheritFile(dir, mountPoint, file string) error {
 func enableControllers(h *Hierarchy, only []string) {
 	dir := h.MountPoint
 	for _, name := range strings.Split(h.Path, "/")[1:] {
-		available, _ := os.ReadFile(dir + "/cgroup.controllers")
-		enabled, _ := os.ReadFile(dir + "/cgroup.subtree_control")
+		available, _ := readFile(dir + "/cgroup.controllers")
+		enabled, _ := readFile(dir + "/cgroup.subtree_control")
 		var missing []string
 		for c := range strings.FieldsSeq(string(available)) {
 			if !contains(string(enabled), c) && (only == nil || slices.Contains(only, c)) {

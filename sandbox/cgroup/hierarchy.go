@@ -2,7 +2,6 @@ package cgroup
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -31,7 +30,7 @@ func (h *Hierarchy) dir() string { return h.MountPoint + h.Path }
 // stays whose caller may not make another. It is empty when that group lies
 // outside of what is mounted (cgroup_namespaces(7)).
 func (h *Hierarchy) OwnDir() (string, error) {
-	self, err := os.ReadFile("/proc/self/cgroup")
+	self, err := readFile("/proc/self/cgroup")
 	if err != nil {
 		return "", fmt.Errorf("find this process's own cgroup: %w", err)
 	}
@@ -51,7 +50,7 @@ func (h *Hierarchy) ownDir(self string) string {
 // v1Hierarchies finds the hierarchies of a legacy or hybrid host, without Path.
 // It asks the kernel once; the result is for cloning.
 var v1Hierarchies = sync.OnceValues(func() ([]Hierarchy, error) {
-	self, err := os.ReadFile("/proc/self/cgroup")
+	self, err := readFile("/proc/self/cgroup")
 	if err != nil {
 		return nil, fmt.Errorf("list cgroup hierarchies: %w", err)
 	}
@@ -66,9 +65,8 @@ var v1Hierarchies = sync.OnceValues(func() ([]Hierarchy, error) {
 // says where a name's directory is and whether a cgroup tree is mounted there.
 //
 // A hierarchy counts only if each of its controllers can be reached by its own
-// name (for shared mounts that is a link, which all distributions make): the
-// library builds its paths so, and it would make plain directories where the
-// name is missing.
+// name (for shared mounts that is a link, which all distributions make): so
+// everybody else looks for it, engines above all.
 func parseHierarchies(self string, mounted func(name string) (dir string, ok bool)) ([]Hierarchy, error) {
 	var found []Hierarchy
 	for line := range strings.Lines(self) {

@@ -190,11 +190,9 @@ func render(t *testing.T, steps []step) string {
 	root := t.TempDir()
 	var out []string
 	for _, s := range steps {
-		dir, value := filepath.Join(root, s.controller(), "g"), s.raw
+		value := s.raw
 		if s.v2 != nil {
-			dir = filepath.Join(root, "g")
-		}
-		if s.raw == "" {
+			dir := filepath.Join(root, "g")
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				t.Fatal(err)
 			}
@@ -203,14 +201,9 @@ func render(t *testing.T, steps []step) string {
 			if err := os.WriteFile(file, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			var err error
-			if s.v1 != nil {
-				err = v1Controller(root, s.controller()).Create("/g", s.v1)
-			} else {
-				var m *cgroup2.Manager
-				if m, err = cgroup2.Load("/g", cgroup2.WithMountpoint(root)); err == nil {
-					err = m.Update(s.v2)
-				}
+			m, err := cgroup2.Load("/g", cgroup2.WithMountpoint(root))
+			if err == nil {
+				err = m.Update(s.v2)
 			}
 			if err != nil {
 				t.Fatalf("%s: %v", s.field, err)

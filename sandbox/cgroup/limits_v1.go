@@ -28,17 +28,21 @@ func planV1(res *specs.LinuxResources, has func(file string) bool, hugetlbOnUnif
 	planHugepages(&p, res.HugepageLimits, hugetlbOnUnified)
 	if n := res.Network; n != nil {
 		if set(n.ClassID) {
-			p.add(step{field: "network.classID", file: "net_cls.classid",
-				v1: &specs.LinuxResources{Network: &specs.LinuxNetwork{ClassID: n.ClassID}}})
+			p.raw("network.classID", "net_cls.classid", fmt.Sprint(*n.ClassID))
 		}
 		for i, prio := range n.Priorities {
-			p.add(step{field: fmt.Sprintf("network.priorities[%d]", i), file: "net_prio.ifpriomap",
-				v1: &specs.LinuxResources{Network: &specs.LinuxNetwork{Priorities: []specs.LinuxInterfacePriority{prio}}}})
+			p.raw(fmt.Sprintf("network.priorities[%d]", i), "net_prio.ifpriomap", fmt.Sprintf("%s %d", prio.Name, prio.Priority))
 		}
 	}
 	for _, name := range sortedKeys(res.Rdma) {
-		p.add(step{field: "rdma." + name, file: "rdma.max",
-			v1: &specs.LinuxResources{Rdma: map[string]specs.LinuxRdma{name: res.Rdma[name]}}})
+		limit, value := res.Rdma[name], name
+		if limit.HcaHandles != nil {
+			value += fmt.Sprintf(" hca_handle=%d", *limit.HcaHandles)
+		}
+		if limit.HcaObjects != nil {
+			value += fmt.Sprintf(" hca_object=%d", *limit.HcaObjects)
+		}
+		p.raw("rdma."+name, "rdma.max", value)
 	}
 	for _, key := range sortedKeys(res.Unified) {
 		p.unsupported("unified."+key, "this host has cgroup v1, and unified holds files of v2")
@@ -47,41 +51,45 @@ func planV1(res *specs.LinuxResources, has func(file string) bool, hugetlbOnUnif
 }
 
 func planMemoryV1(p *plan, m *specs.LinuxMemory, has func(string) bool) {
-	add := func(field, file string, one specs.LinuxMemory) {
-		p.add(step{field: "memory." + field, file: "memory." + file, v1: &specs.LinuxResources{Memory: &one}})
+	add := func(field, file string, bytes int64) {
+		p.raw("memory."+field, "memory."+file, strconv.FormatInt(bytes, 10))
 	}
 	swap := m.Swap
 	if set(m.Limit) {
 		if *m.Limit == -1 && !set(swap) {
 			swap = m.Limit // or the old memory+swap limit would stay and bound memory too
 		}
-		add("limit", "limit_in_bytes", specs.LinuxMemory{Limit: m.Limit})
+		add("limit", "limit_in_bytes", *m.Limit)
 	}
 	if set(swap) {
 		switch {
 		case set(m.Limit) && *m.Limit > 0 && *swap > 0 && *swap < *m.Limit:
 			p.invalid("memory.swap", "%d is memory and swap together and must not be less than memory.limit (%d)", *swap, *m.Limit)
 		case has("memory.memsw.limit_in_bytes"):
-			add("swap", "memsw.limit_in_bytes", specs.LinuxMemory{Swap: swap})
+			add("swap", "memsw.limit_in_bytes", *swap)
 		case *swap == -1:
 			// Nothing to lift.
 		case set(m.Limit) && *swap == *m.Limit && has("memory.limit_in_bytes"):
 			p.warn("linux.resources.memory.swap: this kernel does not account for swap (swapaccount=1): if the host has swap, the container may use it")
 		default:
-			add("swap", "memsw.limit_in_bytes", specs.LinuxMemory{Swap: swap})
+			add("swap", "memsw.limit_in_bytes", *swap)
 		}
 	}
 	if set(m.Reservation) {
-		add("reservation", "soft_limit_in_bytes", specs.LinuxMemory{Reservation: m.Reservation})
+		add("reservation", "soft_limit_in_bytes", *m.Reservation)
 	}
 	if set(m.KernelTCP) {
-		add("kernelTCP", "kmem.tcp.limit_in_bytes", specs.LinuxMemory{KernelTCP: m.KernelTCP})
+		add("kernelTCP", "kmem.tcp.limit_in_bytes", *m.KernelTCP)
 	}
 	if m.Swappiness != nil {
-		add("swappiness", "swappiness", specs.LinuxMemory{Swappiness: m.Swappiness})
+		p.raw("memory.swappiness", "memory.swappiness", strconv.FormatUint(*m.Swappiness, 10))
 	}
 	if m.DisableOOMKiller != nil {
-		add("disableOOMKiller", "oom_control", specs.LinuxMemory{DisableOOMKiller: m.DisableOOMKiller})
+		disable := "0"
+		if *m.DisableOOMKiller {
+			disable = "1"
+		}
+		p.raw("memory.disableOOMKiller", "memory.oom_control", disable)
 	}
 	planMemoryCommon(p, m)
 }
@@ -100,46 +108,43 @@ func planMemoryCommon(p *plan, m *specs.LinuxMemory) {
 }
 
 func planCPUV1(p *plan, c *specs.LinuxCPU) {
-	add := func(field, file string, one specs.LinuxCPU) {
-		p.add(step{field: "cpu." + field, file: file, v1: &specs.LinuxResources{CPU: &one}})
-	}
+	unsigned := func(field, file string, n *uint64) { p.raw("cpu."+field, file, strconv.FormatUint(*n, 10)) }
+	signed := func(field, file string, n *int64) { p.raw("cpu."+field, file, strconv.FormatInt(*n, 10)) }
 	if c.Cpus != "" {
-		add("cpus", "cpuset.cpus", specs.LinuxCPU{Cpus: c.Cpus})
+		p.raw("cpu.cpus", "cpuset.cpus", c.Cpus)
 	}
 	if c.Mems != "" {
-		add("mems", "cpuset.mems", specs.LinuxCPU{Mems: c.Mems})
+		p.raw("cpu.mems", "cpuset.mems", c.Mems)
 	}
 	if set(c.Shares) {
 		// The kernel clamps without a word (sched/core.c: MIN_SHARES, MAX_SHARES).
 		if *c.Shares < 2 || *c.Shares > 262144 {
 			p.invalid("cpu.shares", "%d is not between 2 and 262144", *c.Shares)
 		}
-		add("shares", "cpu.shares", specs.LinuxCPU{Shares: c.Shares})
+		unsigned("shares", "cpu.shares", c.Shares)
 	}
 	if set(c.RealtimePeriod) {
-		add("realtimePeriod", "cpu.rt_period_us", specs.LinuxCPU{RealtimePeriod: c.RealtimePeriod})
+		unsigned("realtimePeriod", "cpu.rt_period_us", c.RealtimePeriod)
 	}
 	if set(c.RealtimeRuntime) {
-		add("realtimeRuntime", "cpu.rt_runtime_us", specs.LinuxCPU{RealtimeRuntime: c.RealtimeRuntime})
+		signed("realtimeRuntime", "cpu.rt_runtime_us", c.RealtimeRuntime)
 	}
 	if set(c.Period) {
-		add("period", "cpu.cfs_period_us", specs.LinuxCPU{Period: c.Period})
+		unsigned("period", "cpu.cfs_period_us", c.Period)
 	}
 	if set(c.Quota) {
-		add("quota", "cpu.cfs_quota_us", specs.LinuxCPU{Quota: c.Quota})
+		signed("quota", "cpu.cfs_quota_us", c.Quota)
 	}
-	// The library knows neither of these.
 	if c.Burst != nil {
-		p.raw("cpu.burst", "cpu.cfs_burst_us", strconv.FormatUint(*c.Burst, 10))
+		unsigned("burst", "cpu.cfs_burst_us", c.Burst)
 	}
 	if c.Idle != nil {
-		p.raw("cpu.idle", "cpu.idle", strconv.FormatInt(*c.Idle, 10))
+		signed("idle", "cpu.idle", c.Idle)
 	}
 }
 
-// planPids serves both versions, which share the file. The library is not used:
-// on v1 it drops -1, so that a limit could not be lifted, and on both it drops
-// 0, which the runtime spec wants passed on.
+// planPids serves both versions, which share the file. The library is not used: it
+// drops 0, which the runtime spec wants passed on.
 func planPids(p *plan, limit int64) {
 	value := "max"
 	if limit >= 0 {
@@ -149,53 +154,36 @@ func planPids(p *plan, limit int64) {
 }
 
 func planBlockIOV1(p *plan, b *specs.LinuxBlockIO, has func(string) bool) {
-	add := func(field, file string, one specs.LinuxBlockIO) {
-		p.add(step{field: "blockIO." + field, file: "blkio." + file, v1: &specs.LinuxResources{BlockIO: &one}})
+	// Weights belong to an I/O scheduler: CFQ until Linux 5.0, then BFQ.
+	weight := "blkio.weight"
+	if !has(weight) && has("blkio.bfq.weight") {
+		weight = "blkio.bfq.weight"
 	}
-	// Weights belong to an I/O scheduler: CFQ until Linux 5.0, then BFQ, whose
-	// files the library does not know.
-	bfq := !has("blkio.weight") && has("blkio.bfq.weight")
 	if set(b.Weight) {
-		if bfq {
-			p.raw("blockIO.weight", "blkio.bfq.weight", strconv.Itoa(int(*b.Weight)))
-		} else {
-			add("weight", "weight", specs.LinuxBlockIO{Weight: b.Weight})
-		}
+		p.raw("blockIO.weight", weight, fmt.Sprint(*b.Weight))
 	}
 	if set(b.LeafWeight) {
-		add("leafWeight", "leaf_weight", specs.LinuxBlockIO{LeafWeight: b.LeafWeight})
+		p.raw("blockIO.leafWeight", "blkio.leaf_weight", fmt.Sprint(*b.LeafWeight))
 	}
 	for i, d := range b.WeightDevice {
-		field := fmt.Sprintf("weightDevice[%d]", i)
+		field := fmt.Sprintf("blockIO.weightDevice[%d]", i)
+		device := fmt.Sprintf("%d:%d", d.Major, d.Minor)
 		if set(d.Weight) {
-			if bfq {
-				p.raw("blockIO."+field, "blkio.bfq.weight_device", fmt.Sprintf("%d:%d %d", d.Major, d.Minor, *d.Weight))
-			} else {
-				add(field, "weight_device", specs.LinuxBlockIO{WeightDevice: []specs.LinuxWeightDevice{
-					{LinuxBlockIODevice: d.LinuxBlockIODevice, Weight: d.Weight}}})
-			}
+			p.raw(field, weight+"_device", fmt.Sprintf("%s %d", device, *d.Weight))
 		}
 		if set(d.LeafWeight) {
-			add(field, "leaf_weight_device", specs.LinuxBlockIO{WeightDevice: []specs.LinuxWeightDevice{
-				{LinuxBlockIODevice: d.LinuxBlockIODevice, LeafWeight: d.LeafWeight}}})
+			p.raw(field, "blkio.leaf_weight_device", fmt.Sprintf("%s %d", device, *d.LeafWeight))
 		}
 	}
-	for i, d := range b.ThrottleReadBpsDevice {
-		add(fmt.Sprintf("throttleReadBpsDevice[%d]", i), "throttle.read_bps_device",
-			specs.LinuxBlockIO{ThrottleReadBpsDevice: []specs.LinuxThrottleDevice{d}})
+	throttle := func(field, file string, devices []specs.LinuxThrottleDevice) {
+		for i, d := range devices {
+			p.raw(fmt.Sprintf("blockIO.%s[%d]", field, i), "blkio.throttle."+file, fmt.Sprintf("%d:%d %d", d.Major, d.Minor, d.Rate))
+		}
 	}
-	for i, d := range b.ThrottleWriteBpsDevice {
-		add(fmt.Sprintf("throttleWriteBpsDevice[%d]", i), "throttle.write_bps_device",
-			specs.LinuxBlockIO{ThrottleWriteBpsDevice: []specs.LinuxThrottleDevice{d}})
-	}
-	for i, d := range b.ThrottleReadIOPSDevice {
-		add(fmt.Sprintf("throttleReadIOPSDevice[%d]", i), "throttle.read_iops_device",
-			specs.LinuxBlockIO{ThrottleReadIOPSDevice: []specs.LinuxThrottleDevice{d}})
-	}
-	for i, d := range b.ThrottleWriteIOPSDevice {
-		add(fmt.Sprintf("throttleWriteIOPSDevice[%d]", i), "throttle.write_iops_device",
-			specs.LinuxBlockIO{ThrottleWriteIOPSDevice: []specs.LinuxThrottleDevice{d}})
-	}
+	throttle("throttleReadBpsDevice", "read_bps_device", b.ThrottleReadBpsDevice)
+	throttle("throttleWriteBpsDevice", "write_bps_device", b.ThrottleWriteBpsDevice)
+	throttle("throttleReadIOPSDevice", "read_iops_device", b.ThrottleReadIOPSDevice)
+	throttle("throttleWriteIOPSDevice", "write_iops_device", b.ThrottleWriteIOPSDevice)
 }
 
 // planHugepages limits what is reserved, where the kernel can, and what is used
@@ -216,8 +204,6 @@ func planHugepages(p *plan, limits []specs.LinuxHugepageLimit, unified bool) {
 			}
 			continue
 		}
-		// The library's v1 writer knows usage limits only and lists the huge
-		// page sizes of the host each time.
 		value := strconv.FormatUint(l.Limit, 10)
 		p.add(step{field: field, file: "hugetlb." + l.Pagesize + ".rsvd.limit_in_bytes", raw: value, optional: true})
 		p.raw(field, "hugetlb."+l.Pagesize+".limit_in_bytes", value)

@@ -151,7 +151,7 @@ func (g *Group) Pids() ([]int, error) {
 }
 
 func appendPids(pids []int, dir string) ([]int, error) {
-	data, err := os.ReadFile(dir + "/cgroup.procs")
+	data, err := readFile(dir + "/cgroup.procs")
 	if gone(err) {
 		return pids, nil
 	}

@@ -3,12 +3,9 @@ package cgroup
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
-	"github.com/containerd/cgroups/v3/cgroup1"
-	stats1 "github.com/containerd/cgroups/v3/cgroup1/stats"
 	"github.com/containerd/cgroups/v3/cgroup2"
 )
 
@@ -70,42 +67,35 @@ func (g *Group) Stats() (*Stats, error) {
 }
 
 func (g *Group) statsV1() (*Stats, error) {
-	m := stats1.Metrics{CPU: &stats1.CPUStat{Throttling: &stats1.Throttle{}, Usage: &stats1.CPUUsage{}}}
-	var err error
-	read := func(controller string, stat func(string, *stats1.Metrics) error) {
-		if err == nil && g.hierarchy(controller) != nil {
-			err = stat(g.path, &m)
+	s := &Stats{}
+	if g.hierarchy("memory") != nil {
+		s.Memory, s.Swap = g.memoryEntry("memory"), g.memoryEntry("memory.memsw")
+		var err error
+		if s.OOMKills, err = g.OOMKills(); err != nil {
+			return nil, err
 		}
 	}
-	// The library cannot read a kernel that has dropped the kmem files.
-	read("memory", cgroup1.NewMemory(mountRoot, cgroup1.OptionalSwap(), cgroup1.IgnoreModules("kmem", "kmem.tcp")).Stat)
-	read("pids", cgroup1.NewPids(mountRoot).Stat)
-	read("cpu", cgroup1.NewCpu(mountRoot).Stat)
-	read("cpuacct", cgroup1.NewCpuacct(mountRoot).Stat)
+	if g.hierarchy("pids") != nil {
+		s.Pids = PidsStats{Current: g.number("pids.current"), Limit: Unlimited}
+		if text := g.read("pids.max"); text != "max" {
+			s.Pids.Limit = g.number("pids.max")
+		}
+	}
+	throttled, err := parseFlat(g.read("cpu.stat"))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cpu.stat: %w", err)
 	}
-	s := &Stats{CPU: CPUStats{
-		Usage: m.CPU.Usage.Total, User: m.CPU.Usage.User, Kernel: m.CPU.Usage.Kernel,
-		Periods:          m.CPU.Throttling.Periods,
-		ThrottledPeriods: m.CPU.Throttling.ThrottledPeriods,
-		ThrottledTime:    m.CPU.Throttling.ThrottledTime,
-	}}
-	if m.Pids != nil {
-		s.Pids = PidsStats{Current: m.Pids.Current, Limit: m.Pids.Limit}
-		if s.Pids.Limit == 0 { // the library's word for "max"
-			s.Pids.Limit = Unlimited
-		}
+	used, err := parseFlat(g.read("cpuacct.stat"))
+	if err != nil {
+		return nil, fmt.Errorf("cpuacct.stat: %w", err)
 	}
-	if m.Memory != nil {
-		s.Memory, s.Swap = memoryV1(m.Memory.Usage), memoryV1(m.Memory.Swap)
-		s.OOMKills, err = g.OOMKills()
+	// cpuacct.stat counts in USER_HZ, which is 100 on every machine there is.
+	const tick = 1e9 / 100
+	s.CPU = CPUStats{
+		Usage: g.number("cpuacct.usage"), User: used["user"] * tick, Kernel: used["system"] * tick,
+		Periods: throttled["nr_periods"], ThrottledPeriods: throttled["nr_throttled"], ThrottledTime: throttled["throttled_time"],
 	}
-	return s, err
-}
-
-func memoryV1(e *stats1.MemoryEntry) MemoryStats {
-	return MemoryStats{Usage: e.Usage, Peak: e.Max, Limit: unlimited(e.Limit), Failures: e.Failcnt}
+	return s, nil
 }
 
 func (g *Group) statsV2() (*Stats, error) {
@@ -175,7 +165,7 @@ func oomKillsV1(dir string) (uint64, error) {
 
 // oomKills reads the line "oom_kill N" (Linux 4.13).
 func oomKills(file string) (uint64, error) {
-	data, err := os.ReadFile(file)
+	data, err := readFile(file)
 	if gone(err) {
 		return 0, nil
 	}
