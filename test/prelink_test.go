@@ -106,15 +106,13 @@ func TestRow11ImagePrelink(t *testing.T) {
 			}
 			a.end()
 
-			var list []struct {
-				NewBase string `json:"new_base"`
-			}
-			c := b.call("image", "prelink", "--json", ".").wait()
-			if err := json.Unmarshal(c.out.Bytes(), &list); err != nil || c.code() != 0 || len(list) != len(libraries) {
+			var list []any
+			c := b.call("image", "prelink", "--programs", "--json", ".").wait()
+			if err := json.Unmarshal(c.out.Bytes(), &list); err != nil || c.code() != 0 || len(list) != len(libraries)+1 {
 				t.Fatalf("%s: exit code %d, %v\n%s%s", c, c.code(), err, c.text(), c.err.String())
 			}
-			c = b.call("image", "prelink", ".").wait()
-			if want := "\n0 moved, 0 aligned, 30 kept, 0 left alone, 0 failed\n"; c.code() != 0 || !strings.HasSuffix(c.text(), want) {
+			c = b.call("image", "prelink", "--programs", ".").wait()
+			if want := "\n0 moved, 0 aligned, 31 kept, 0 left alone, 0 failed\n"; c.code() != 0 || !strings.HasSuffix(c.text(), want) {
 				t.Errorf("a second time: exit code %d\n%s", c.code(), c.text())
 			}
 
@@ -132,6 +130,7 @@ func TestRow11ImagePrelink(t *testing.T) {
 			}
 			for _, a := range []*application{a, second} {
 				a.checkPrelinked(libraries, size)
+				a.checkPrelinked([]string{"load.exe"}, 4096)
 			}
 			a.end()
 			second.end()
@@ -139,7 +138,7 @@ func TestRow11ImagePrelink(t *testing.T) {
 	}
 }
 
-// checkPrelinked wants that libraries are at their bases, that their memory is the files' where the program cannot write,
+// checkPrelinked wants that images are at their bases, that their memory is the files' where the program cannot write,
 // and that size bytes of each one's code are another container's too.
 func (a *application) checkPrelinked(libraries []string, size uint64) {
 	t := a.box.t

@@ -148,6 +148,12 @@ func TestRebase(t *testing.T) {
 				if img.DLLCharacteristics != old.DLLCharacteristics&^dynamic || img.Directories[pe.DirBoundImport].RVA != 0 {
 					t.Errorf("DLL characteristics %#x, bound imports at %#x", img.DLLCharacteristics, img.Directories[pe.DirBoundImport].RVA)
 				}
+				for dir, stamp := range map[int]uint32{pe.DirImport: 4, pe.DirDelayImport: 28} {
+					s := img.Sections[1]
+					if d := img.Directories[dir]; d.RVA != 0 && le.Uint32(after[s.FileOffset+d.RVA-s.VirtualAddress+stamp:]) != 0 {
+						t.Errorf("directory %d is still bound", dir)
+					}
+				}
 				if !bytes.HasSuffix(after, im.Overlay) {
 					t.Error("what was behind the sections is gone")
 				}
@@ -480,5 +486,22 @@ func TestRebaseChanging(t *testing.T) {
 			}
 			img.Rebase(0x3c0000000)
 		})
+	}
+}
+
+// TestRebaseHalves has fixups for the upper and the lower half of an address.
+func TestRebaseHalves(t *testing.T) {
+	good := library(0x14c).Bytes()
+	at := int(mustOpen(t, good).Directories[pe.DirBaseReloc].RVA) - petest.DataRVA + petest.DataOffset
+	before := patch(patch(good, at+8, uint16(0x1002)), at+10, uint16(0x2006))
+	before = patch(before, petest.TextOffset, [2]uint32{0x00401234, 0x00405678})
+	after, err := mustOpen(t, before).Rebase(0x20000000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkRebased(t, before, after, 0x20000000)
+	text := after[mustOpen(t, after).Sections[0].FileOffset:]
+	if upper, lower := le.Uint32(text), le.Uint32(text[4:]); upper != 0x20001234 || lower != 0x00405678 {
+		t.Errorf("upper half changed: %#x; lower half changed: %#x", upper, lower)
 	}
 }

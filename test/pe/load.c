@@ -1,6 +1,6 @@
 /*
  * Loads libraries, named by the arguments, and has each look at all of its
- * memory. Prints where each is, and waits for the end of its standard input.
+ * memory. Prints where each is, and itself, and waits for the end of its standard input.
  */
 #include <stdio.h>
 #include <windows.h>
@@ -18,6 +18,7 @@ int main(int argc, char **argv)
 			return printf("%s at %p: addresses are wrong\n", argv[i], (void *)library), 1;
 		printf("%s %p\n", argv[i], (void *)library);
 	}
+	printf("load.exe %p\n", (void *)GetModuleHandleA(NULL));
 	printf("loaded\n");
 	fflush(stdout);
 	while (getchar() != EOF)
