@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"winbox/seccomp/engineprofile"
 )
 
 // buildPatience is how long building a runtime may take, with its packages from a mirror.
@@ -142,6 +144,27 @@ func TestRuntimeBundle(t *testing.T) {
 				t.Errorf("%s: exit code %d, output %q, error %q", c, c.code(), c.text(), c.err.String())
 			}
 		})
+	}
+	// Engines' filters of system calls must leave a 32-bit process its own ones.
+	for _, engine := range []string{"docker", "podman"} {
+		for _, kind := range wow64Kinds {
+			t.Run(engine+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				b := newRuntimeBox(t, kind)
+				writeFile(t, b.dir, "7za.exe", []byte(readFile(t, sevenZipFor(t, "ia32"))))
+				bundle := b.bundle(func(s *specs.Spec) {
+					b.bare("7za.exe")(s)
+					profile, err := engineprofile.Load("../seccomp/testdata/"+engine+".json", s.Process.Capabilities.Bounding...)
+					if err != nil {
+						t.Fatal(err)
+					}
+					s.Annotations, s.Linux.Seccomp = map[string]string{annotation: kind}, profile
+				}, "/app/7za.exe", "a", "-mx1", "-mmt2", `C:\out.7z`, "/app/7za.exe")
+				if c := b.call("run", "--bundle", bundle, b.id("profile")).wait(); c.code() != 0 || !strings.Contains(c.text(), "Everything is Ok") {
+					t.Errorf("%s: exit code %d, output %q, error %q", c, c.code(), c.text(), c.err.String())
+				}
+			})
+		}
 	}
 	for _, kind := range wow64Kinds {
 		t.Run("exec/"+kind, func(t *testing.T) {

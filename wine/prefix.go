@@ -2,12 +2,15 @@ package wine
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"winbox/preload/pe"
 )
 
 // runDir is where a container has what winbox gives it: the prefix, the layout and the drives. It lies on a tmpfs, so
@@ -78,17 +81,18 @@ func (t *Template) linkBuiltins() error {
 			return err
 		}
 		candidates := originals64
-		if is32Bit(name) {
-			candidates = originals32
+		if !strings.EqualFold(filepath.Ext(name), ".nls") {
+			ok, is32Bit, err := builtin(name)
+			if err != nil || !ok {
+				return err
+			}
+			if is32Bit {
+				candidates = originals32
+			}
 		}
 		from, ok := candidates[strings.ToLower(entry.Name())]
 		if !ok || info.Size() != from.size {
 			return nil
-		}
-		if !strings.EqualFold(filepath.Ext(name), ".nls") {
-			if builtin, err := isBuiltin(name); err != nil || !builtin {
-				return err
-			}
 		}
 		if err := os.Remove(name); err != nil {
 			return err
@@ -125,24 +129,20 @@ func originals(root string, dirs ...string) (map[string]original, error) {
 	return found, nil
 }
 
-// is32Bit says whether a file of a prefix lies where Windows has its 32-bit files.
-func is32Bit(name string) bool {
-	lower := strings.ToLower(name)
-	return strings.Contains(lower, "/windows/syswow64/") || strings.Contains(lower, "/windows/winsxs/x86_")
-}
-
-// isBuiltin says whether a file carries Wine's signature.
-func isBuiltin(name string) (bool, error) {
+// builtin says whether a file carries Wine's signature, and whether it is for 32-bit programs.
+func builtin(name string) (ok, is32Bit bool, err error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	defer f.Close()
-	got := make([]byte, len(builtinSignature))
-	if n, _ := f.ReadAt(got, builtinOffset); n < len(got) {
-		return false, nil
+	var head [0x200]byte
+	n, _ := f.ReadAt(head[:], 0) // what is missing is zero
+	if n < 0x40 || !bytes.HasPrefix(head[builtinOffset:], builtinSignature) {
+		return false, false, nil
 	}
-	return bytes.Equal(got, builtinSignature), nil
+	at := int(binary.LittleEndian.Uint32(head[0x3c:]))
+	return true, at >= 0 && at < len(head)-6 && binary.LittleEndian.Uint16(head[at+4:]) == uint16(pe.MachineI386), nil
 }
 
 // install puts winbox's own files into the prefix.

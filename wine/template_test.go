@@ -2,10 +2,12 @@ package wine
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +15,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"winbox/preload/pe"
 )
 
 // fakeBoot does to a prefix what the first boot of Wine does, in little.
@@ -24,8 +28,11 @@ func fakeBoot(root string) func(context.Context, *specs.Spec) (int, error) {
 				prefix = m.Source
 			}
 		}
-		builtin := make([]byte, 0x80)
+		builtin := make([]byte, 0x100)
 		copy(builtin[builtinOffset:], builtinSignature)
+		builtin[0x3c] = 0x80 // where the PE header is
+		builtin32 := slices.Clone(builtin)
+		binary.LittleEndian.PutUint16(builtin32[0x84:], uint16(pe.MachineI386))
 		kernel := filepath.Join(root, "/usr/lib/x86_64-linux-gnu/wine/x86_64-windows/kernel32.dll")
 		for _, dir := range []string{"dosdevices", "drive_c/windows/system32", "drive_c/windows/syswow64", "drive_c/users/" + User} {
 			if err := os.MkdirAll(filepath.Join(prefix, dir), 0o755); err != nil {
@@ -36,7 +43,7 @@ func fakeBoot(root string) func(context.Context, *specs.Spec) (int, error) {
 		return 0, errors.Join(
 			os.WriteFile(kernel, builtin, 0o644),
 			os.WriteFile(filepath.Join(system32, "kernel32.dll"), builtin, 0o644),
-			os.WriteFile(filepath.Join(prefix, "drive_c/windows/syswow64/kernel32.dll"), builtin, 0o644),
+			os.WriteFile(filepath.Join(prefix, "drive_c/windows/syswow64/kernel32.dll"), builtin32, 0o644),
 			os.WriteFile(filepath.Join(system32, "notes.txt"), []byte("mine"), 0o644),
 			os.WriteFile(filepath.Join(system32, "cmd.exe"), []byte("MZ"), 0o644),
 			os.WriteFile(filepath.Join(prefix, "wineserver"), []byte("/tmp/x"), 0o600),
