@@ -96,7 +96,10 @@ func regionsAMD64() []Region {
 // regionsWoW64 are those of a 64-bit process in which a 32-bit program may run:
 // nothing native is in the low 4 GiB.
 func regionsWoW64(heap uint64) []Region {
-	regions := append(regionsLow(gapAMD64), regionsSharedHeap(heap)...)
+	shared := regionsSharedHeap(heap)
+	// Wine's limit is 0x80000000, Windows' is below the guard: Wine must not know of it.
+	shared[0].State = StateFilled
+	regions := append(regionsLow(gapAMD64), shared...)
 	regions = append(regions,
 		Region{Kind: KindMemory, Range: Range{sharedHeap + heap, limit4G}, State: StateReserved, Name: "high memory"},
 		Region{Kind: KindFree, Range: Range{limit4G, dllAMD64}, State: StateReserved, Name: "guard below 4 GiB"},

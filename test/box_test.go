@@ -31,6 +31,8 @@ type box struct {
 	root string
 	// runtime is what launches use; empty for the default.
 	runtime string
+	// plain is Wine without winbox, by which launches are made if it is not nil.
+	plain *plain
 	// env are variables besides those of the tests.
 	env []string
 	// attr are the attributes of winbox's process.
@@ -136,6 +138,9 @@ func (b *box) call(words ...string) *call {
 
 // launch prepares a launch: flags, program and arguments.
 func (b *box) launch(words ...string) *call {
+	if b.plain != nil {
+		return b.launchPlain(words...)
+	}
 	if b.runtime != "" {
 		words = append([]string{"--runtime", b.runtime}, words...)
 	}
@@ -268,6 +273,9 @@ func (b *box) container() (id string, pid int) {
 // processes lists the processes of the box's only container: those in the pid namespace of its first one.
 func (b *box) processes() []int {
 	b.t.Helper()
+	if b.plain != nil {
+		return allProcesses(b.t)
+	}
 	_, first := b.container()
 	return beside(b.t, first)
 }

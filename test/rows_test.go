@@ -31,15 +31,22 @@ type machine struct {
 // machines are those of the tests of the rows. The first is also that of all other tests.
 var machines = []machine{
 	{"amd64", "x86_64-w64-mingw32-gcc", pe.MachineAMD64, ""},
+	{"386-wow64", "i686-w64-mingw32-gcc", pe.MachineI386, "new"},
 }
 
 // newBox makes a box whose launches use the machine's runtime.
 func (m machine) newBox(t *testing.T) *box {
 	t.Helper()
+	var b *box
 	if m.kind == "" {
-		return newBox(t)
+		b = newBox(t)
+	} else {
+		b = newRuntimeBox(t, m.kind)
 	}
-	return newRuntimeBox(t, m.kind)
+	if os.Getenv(plainWine) != "" {
+		b.plain = m.plain(t)
+	}
+	return b
 }
 
 // onEach runs a test on each machine.
@@ -207,7 +214,7 @@ func (s *space) end() {
 	if err := s.stdin.Close(); err != nil {
 		s.box.t.Error(err)
 	}
-	if s.wait(); s.code() != 0 || s.err.Len() > 0 {
+	if s.wait(); s.code() != 0 || s.err.Len() > 0 && s.box.plain == nil {
 		s.box.t.Errorf("%s: exit code %d\n%s", s, s.code(), s.err.String())
 	}
 }
@@ -226,7 +233,11 @@ func (s *space) maps() []preload.Mapping {
 func (s *space) audit() {
 	s.box.t.Helper()
 	for _, f := range preload.Audit(s.plan, s.maps(), s.file) {
-		if f.Verdict == preload.Broken {
+		switch hole := strings.HasSuffix(f.Detail, " not reserved") || strings.HasSuffix(f.Detail, " not filled"); {
+		case f.Verdict != preload.Broken:
+		case hole && s.box.plain != nil: // nobody has promised otherwise
+			s.box.t.Logf("%s (%s): %s", f.Region.Name, f.Region.Range, f.Detail)
+		default:
 			s.box.t.Errorf("%s (%s): %s", f.Region.Name, f.Region.Range, f.Detail)
 		}
 	}
@@ -264,6 +275,10 @@ type view struct {
 	allocation, state, protection, kind uint64
 }
 
+func (v view) String() string {
+	return fmt.Sprintf("%s of %x, state %x, protection %x, type %x", v.Range, v.allocation, v.state, v.protection, v.kind)
+}
+
 // views are what the command query has said.
 func (f facts) views(t *testing.T) []view {
 	t.Helper()
@@ -293,13 +308,16 @@ func at(views []view, address uint64) view {
 // dispatcher is Wine's page after shared user data, which leads to its system calls.
 var dispatcher = preload.Range{Start: 0x7ffe1000, End: 0x7ffe2000}
 
+// dosArea is made accessible by a 32-bit Wine, to hide bugs of old programs (dlls/ntdll/unix/virtual.c, virtual_init).
+var dosArea = preload.Range{Start: 0x10000, End: 0x110000}
+
 // foreign wants that nobody but Windows has memory in the ranges that are reserved for it: whatever can be accessed
 // there, the program finds with VirtualQuery, but for Wine's own tables.
 func (s *space) foreign(views []view) {
 	s.box.t.Helper()
 	for _, r := range s.plan.Reservations() {
 		for _, m := range s.maps() {
-			if !m.Range.Overlaps(r) || m.Perms == "---p" || m.Range == dispatcher || strings.Contains(s.region(m.Range.Start).Name, "engine's tables") {
+			if !m.Range.Overlaps(r) || m.Perms == "---p" || m.Range == dispatcher || m.Range == dosArea || strings.Contains(s.region(m.Range.Start).Name, "engine's tables") {
 				continue
 			}
 			for _, v := range views {
