@@ -317,7 +317,10 @@ func (s *space) foreign(views []view) {
 	s.box.t.Helper()
 	for _, r := range s.plan.Reservations() {
 		for _, m := range s.maps() {
-			if !m.Range.Overlaps(r) || m.Perms == "---p" || m.Range == dispatcher || m.Range == dosArea || strings.Contains(s.region(m.Range.Start).Name, "engine's tables") {
+			if !m.Range.Overlaps(r) || m.Perms == "---p" || m.Range == dispatcher || m.Range == dosArea {
+				continue
+			}
+			if at := s.region(m.Range.Start); at.Kind == preload.KindSharedHeap || strings.Contains(at.Name, "engine's tables") {
 				continue
 			}
 			for _, v := range views {
