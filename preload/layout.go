@@ -258,7 +258,7 @@ func newLayout(machine pe.Machine, largeAddresses bool, opt Options) (*Layout, e
 	}
 	low, ok := alignUp(max(opt.MmapMinAddr, granularity), granularity)
 	if !ok || low >= l.ProgramLimit {
-		return nil, layoutError(Range{}, "vm.mmap_min_addr is %d: no address is left for the program", opt.MmapMinAddr)
+		return nil, layoutError(Range{}, "vm.mmap_min_addr is %d: no address is left for the program (%s)", opt.MmapMinAddr, remedyMmapMinAddr)
 	}
 	if low > granularity {
 		l.put(Region{Kind: KindLow, Range: Range{0, low}, State: StateUnmapped, Name: "below vm.mmap_min_addr"})
@@ -384,7 +384,7 @@ func (l *Layout) obstacle(r Range) string {
 	case r.Start < granularity:
 		return "the lowest 64 KiB stay unmapped, so that null pointers fault"
 	case r.Start < low:
-		return fmt.Sprintf("this host maps nothing below %#x (sysctl vm.mmap_min_addr)", low)
+		return fmt.Sprintf("this host maps nothing below %#x (%s)", low, remedyMmapMinAddr)
 	case r.Overlaps(l.loader):
 		return fmt.Sprintf("the native loader is there (%s)", l.loader)
 	}

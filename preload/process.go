@@ -97,6 +97,20 @@ func (p *Process) Start() (uint64, error) {
 	return strconv.ParseUint(fields[19], 10, 64)
 }
 
+// Facts reads what of the process decides which addresses it can have. What
+// cannot be read is as winbox makes it.
+func (p *Process) Facts() ProcessFacts {
+	f := ProcessFacts{Personality: noRandomize}
+	if b, err := os.ReadFile(p.path("personality")); err == nil {
+		if n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 16, 64); err == nil {
+			f.Personality = n
+		}
+	}
+	b, _ := os.ReadFile(p.path("limits"))
+	f.AddressSpace = parseLimit(string(b))
+	return f
+}
+
 // Image opens the PE file that a mapping shows; the caller closes it. The file
 // itself is found through map_files, whatever has become of its name since; that
 // takes CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE (proc(5)), so that others get

@@ -86,6 +86,8 @@ type Live interface {
 	Image(Mapping) (*pe.Image, io.Closer, error)
 	// Private counts the memory that the process alone has, in bytes.
 	Private(Range) (uint64, error)
+	// Facts are what decides which addresses it can have.
+	Facts() ProcessFacts
 }
 
 // Survey is what a process has made of a plan.
@@ -98,6 +100,8 @@ type Survey struct {
 	Parts []Part
 	// Report is what the preloader has left of its work, nil when there is none.
 	Report *Report
+	// Facts are the process's.
+	Facts ProcessFacts
 }
 
 // Broken tells how many promises do not hold.
@@ -205,7 +209,7 @@ func Look(p Live, l *Layout, exe string, heap HeapWalker) (*Survey, error) {
 	s.claimRegions()
 	s.claimImages(exe)
 	s.claimBlocks()
-	survey := &Survey{Layout: l, Parts: s.parts(), Report: readReport(p, l.Process)}
+	survey := &Survey{Layout: l, Parts: s.parts(), Report: readReport(p, l.Process), Facts: p.Facts()}
 	for i := range survey.Parts {
 		s.judge(&survey.Parts[i], survey.Parts)
 	}

@@ -22,7 +22,10 @@ type fakeProcess struct {
 	images  map[string]petest.Image // by the name of the file
 	memory  map[uint64][]byte       // by address
 	private map[uint64]uint64       // by the start of the range
+	facts   preload.ProcessFacts
 }
+
+func (p *fakeProcess) Facts() preload.ProcessFacts { return p.facts }
 
 func (p *fakeProcess) Mappings() ([]preload.Mapping, error) { return p.maps, nil }
 

@@ -21,6 +21,7 @@ type mapsOutput struct {
 		Broken  int
 		Regions []struct{ Name, State, Verdict, Detail string }
 		Parts   []mapsPart
+		Causes  []struct{ Name, Remedy string }
 	}
 }
 
@@ -105,6 +106,9 @@ func TestMaps(t *testing.T) {
 		}
 		if p.Main {
 			continue
+		}
+		if len(p.Causes) == 0 || p.Causes[0].Name != "preloader" || p.Causes[0].Remedy == "" {
+			t.Errorf("causes: %v", p.Causes)
 		}
 		line := b.call("maps", "--pid", strconv.Itoa(p.PID), id).wait().wantLine(3)
 		if !strings.Contains(line, "the address space is not as planned: ") || !strings.Contains(line, "not reserved") {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"winbox/internal/diagnosis"
 	"winbox/oci"
 	"winbox/preload"
 	"winbox/sandbox"
@@ -112,6 +113,8 @@ type mappedProcess struct {
 	Parts        []mappedPart   `json:"parts"`
 	// Preloader is what the preloader has left of its work in the process; null for one that did not come through it.
 	Preloader *mappedReport `json:"preloader"`
+	// Causes are what may have broken the plan, and what to do about it.
+	Causes []diagnosis.Check `json:"causes"`
 
 	survey *preload.Survey
 }
@@ -332,6 +335,9 @@ func (p *mappedProcess) fill() {
 	s := p.survey
 	p.Machine, p.Process = s.Layout.Machine.String(), s.Layout.Process.String()
 	p.Limit, p.ProgramLimit, p.Broken = address(s.Layout.Limit), address(s.Layout.ProgramLimit), s.Broken()
+	if p.Causes = s.Causes(preload.ReadHost("/")); p.Causes == nil {
+		p.Causes = []diagnosis.Check{}
+	}
 	if r := s.Report; r != nil {
 		p.Preloader = &mappedReport{Reserve: stageOf(r.Reserve)}
 		if r.Filled {
@@ -432,6 +438,10 @@ func (p *mappedProcess) write(b *strings.Builder) {
 		row("preloader", "reserved %s; filled %s", &r.Reserve, r.Fill)
 	}
 	row("plan", "%s", map[bool]string{true: "holds", false: plural(p.Broken, "promise") + " broken"}[p.Broken == 0])
+	for _, c := range p.Causes {
+		row("cause", "%s: %s", c.Name, c.Found)
+		row("remedy", "%s", c.Remedy)
+	}
 	t.Flush()
 	b.WriteString("\n")
 
