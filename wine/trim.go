@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"winbox/preload/pe"
 )
 
 // WoW64 says how a runtime runs 32-bit programs.
@@ -132,16 +134,22 @@ func trim(root *os.Root, how WoW64, all bool) ([]keptFile, error) {
 	modules, err := t.unix(r.UnixDir)
 	steps, elves = append(steps, err), append(elves, modules...)
 	steps = append(steps, t.libraries(elf.ELFCLASS64, r.Libraries[:1], elves))
+	var windows32 string
 	switch how {
 	case WoW64New:
-		steps = append(steps, t.pe(r.Windows32Dir, path.Join(path.Dir(r.WindowsDir), "i386-windows"), mingw32))
+		windows32 = path.Join(path.Dir(r.WindowsDir), "i386-windows")
+		steps = append(steps, t.pe(r.Windows32Dir, windows32, mingw32))
 	case WoW64I386:
+		windows32 = r.Windows32Dir
 		t.kept[r.Loader32] = r.Loader32
 		modules, err := t.unix(path.Join(path.Dir(r.Windows32Dir), "i386-unix"))
 		steps = append(steps, err, t.pe(r.Windows32Dir, r.Windows32Dir, mingw32),
 			t.libraries(elf.ELFCLASS32, r.Libraries[len(r.Libraries)-1:], append(modules, r.Loader32)))
 	}
 	if err := errors.Join(steps...); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(t.imported(r.WindowsDir, r.WindowsDir), t.imported(r.Windows32Dir, windows32)); err != nil {
 		return nil, err
 	}
 	list := make([]keptFile, 0, len(t.kept))
@@ -198,6 +206,70 @@ func (t *trimmer) pe(from, to, mingw string) error {
 		}
 	}
 	return nil
+}
+
+// imported keeps what the PE modules kept in a folder of the runtime import, also if nobody else would need it; from is
+// where they come from. A module that lacks one of its imports could not be loaded.
+func (t *trimmer) imported(from, to string) error {
+	if to == "" {
+		return nil
+	}
+	names, err := t.list(from)
+	if err != nil {
+		return err
+	}
+	there := make(map[string]string) // by the name in lower case
+	for _, name := range names {
+		there[strings.ToLower(name)] = name
+	}
+	have := make(map[string]bool)
+	var left []string
+	for at := range t.kept {
+		if path.Dir(at) == to {
+			have[strings.ToLower(path.Base(at))] = true
+			left = append(left, at)
+		}
+	}
+	for len(left) > 0 {
+		at := left[0]
+		left = left[1:]
+		imports, err := t.imports(t.kept[at])
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.kept[at], err)
+		}
+		for _, i := range imports {
+			name := strings.ToLower(i.DLL)
+			if have[name] || strings.HasPrefix(name, "api-ms-") || strings.HasPrefix(name, "ext-ms-") {
+				continue
+			}
+			if there[name] == "" {
+				return fmt.Errorf("%s needs %s, which is not there", t.kept[at], i.DLL)
+			}
+			have[name] = true
+			also := path.Join(to, there[name])
+			t.kept[also] = path.Join(from, there[name])
+			left = append(left, also)
+		}
+	}
+	return nil
+}
+
+// imports lists the DLLs that a PE module needs to be loaded; none for what is no PE file.
+func (t *trimmer) imports(name string) ([]pe.Import, error) {
+	f, err := t.root.Open(rel(name))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	image, err := pe.Open(f, info.Size())
+	if err != nil { // 16-bit programs, type libraries
+		return nil, nil
+	}
+	return image.Imports()
 }
 
 // unix keeps the ELF modules of a folder, and gives their paths.
