@@ -11,7 +11,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"winbox/internal/jsontree"
+	"winbox/internal/leanjson"
 )
 
 // maxConfig bounds config.json; engines write a few tens of KiB.
@@ -70,7 +70,7 @@ func Decode(r io.Reader) (*specs.Spec, error) {
 
 func decodeSpec(data []byte) (*specs.Spec, error) {
 	var spec specs.Spec
-	if err := jsontree.Unmarshal(data, &spec); err != nil {
+	if err := leanjson.Unmarshal(data, &spec); err != nil {
 		return nil, err
 	}
 	if err := check(&spec); err != nil {
@@ -87,7 +87,7 @@ func DecodeResources(r io.Reader) (*specs.LinuxResources, error) {
 		return nil, err
 	}
 	var res specs.LinuxResources
-	if err := jsontree.Unmarshal(data, &res); err != nil {
+	if err := leanjson.Unmarshal(data, &res); err != nil {
 		return nil, err
 	}
 	return &res, nil

@@ -5,7 +5,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"winbox/internal/jsontree"
+	"winbox/internal/leanjson"
 )
 
 // standIn is a section linux.seccomp that no compiler of filters takes, so that
@@ -17,7 +17,7 @@ const standIn = "{}"
 // stands for is known. section is nil when there is none; text is unchanged then.
 // Neither is checked; together they are valid if both are.
 func CutSeccomp(config []byte) (text, section []byte) {
-	start, end, ok := jsontree.Find(config, "linux", "seccomp")
+	start, end, ok := leanjson.Find(config, "linux", "seccomp")
 	if !ok || config[start] != '{' {
 		return config, nil
 	}
@@ -26,7 +26,7 @@ func CutSeccomp(config []byte) (text, section []byte) {
 
 // PasteSeccomp puts a section back into a configuration that it was cut from.
 func PasteSeccomp(config, section []byte) []byte {
-	if start, end, ok := jsontree.Find(config, "linux", "seccomp"); ok && section != nil {
+	if start, end, ok := leanjson.Find(config, "linux", "seccomp"); ok && section != nil {
 		return slices.Concat(config[:start], section, config[end:])
 	}
 	return config
@@ -40,7 +40,7 @@ func PasteSeccomp(config, section []byte) []byte {
 // linux.seccomp.defaultAction.
 func DecodeSeccomp(section []byte) (*specs.LinuxSeccomp, error) {
 	var spec specs.Spec
-	if err := jsontree.Unmarshal(slices.Concat([]byte(`{"linux":{"seccomp":`), section, []byte("}}")), &spec); err != nil {
+	if err := leanjson.Unmarshal(slices.Concat([]byte(`{"linux":{"seccomp":`), section, []byte("}}")), &spec); err != nil {
 		return nil, err
 	}
 	return spec.Linux.Seccomp, nil

@@ -13,7 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"winbox/internal/jsontree"
+	"winbox/internal/leanjson"
 	"winbox/oci"
 	"winbox/sandbox/cgroup"
 	"winbox/sandbox/program"
@@ -242,7 +242,7 @@ func (c *Container) Spec() (*specs.Spec, error) {
 	}
 	data, section := oci.CutSeccomp(data)
 	var spec specs.Spec
-	if err := jsontree.Unmarshal(data, &spec); err != nil {
+	if err := leanjson.Unmarshal(data, &spec); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(c.dir, configFile), err)
 	}
 	c.spec, c.seccomp = &spec, section
@@ -251,7 +251,7 @@ func (c *Container) Spec() (*specs.Spec, error) {
 
 // saveSpec keeps the configuration for later commands: the bundle may change.
 func (c *Container) saveSpec(b *oci.Bundle) error {
-	data, err := jsontree.Marshal(b.Spec)
+	data, err := leanjson.Marshal(b.Spec)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"winbox/internal/jsontree"
+	"winbox/internal/leanjson"
 	"winbox/oci"
 	"winbox/sandbox/cgroup"
 	"winbox/sandbox/resctrl"
@@ -160,13 +160,13 @@ func (c *Container) read() error {
 	} else if err != nil {
 		return err
 	}
-	err = jsontree.Unmarshal(data, &c.rec)
-	if errors.As(err, new(*jsontree.TypeError)) {
+	err = leanjson.Unmarshal(data, &c.rec)
+	if errors.As(err, new(*leanjson.TypeError)) {
 		// In another version it may be of another type.
 		var other struct {
 			Version int `json:"version"`
 		}
-		if jsontree.Unmarshal(data, &other) == nil && other.Version != stateVersion {
+		if leanjson.Unmarshal(data, &other) == nil && other.Version != stateVersion {
 			c.rec, err = record{Version: other.Version}, nil
 		}
 	}
@@ -181,7 +181,7 @@ func (c *Container) read() error {
 
 // save writes the state file as a whole or not at all.
 func (c *Container) save() error {
-	data, err := jsontree.Marshal(&c.rec)
+	data, err := leanjson.Marshal(&c.rec)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
 
-	"winbox/internal/jsontree"
+	"winbox/internal/leanjson"
 	"winbox/sandbox"
 )
 
@@ -109,7 +109,7 @@ func execProcess(c *cli.Context, ct *sandbox.Container) (*specs.Process, error) 
 		if err != nil {
 			return nil, fmt.Errorf("--process: %w", err)
 		}
-		if err := jsontree.Unmarshal(data, &p); err != nil {
+		if err := leanjson.Unmarshal(data, &p); err != nil {
 			return nil, fmt.Errorf("--process: %s: %w", file, err)
 		}
 		return &p, checkProcess(&p)

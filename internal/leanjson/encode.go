@@ -1,4 +1,4 @@
-package jsontree
+package leanjson
 
 import (
 	"cmp"
@@ -45,6 +45,9 @@ func appendValue(b []byte, v reflect.Value) ([]byte, error) {
 		}
 		return append(b, ']'), nil
 	case reflect.String:
+		if v.Type() == numberType {
+			return append(b, v.String()...), nil
+		}
 		return appendString(b, v.String()), nil
 	case reflect.Bool:
 		return strconv.AppendBool(b, v.Bool()), nil
@@ -61,7 +64,10 @@ func appendValue(b []byte, v reflect.Value) ([]byte, error) {
 	return nil, fmt.Errorf("%s cannot be JSON", v.Type())
 }
 
-var textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
+var (
+	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
+	numberType    = reflect.TypeFor[json.Number]()
+)
 
 // separate writes the comma in front of all but the first of an object or a list.
 func separate(b []byte) []byte {

@@ -1,7 +1,8 @@
-package jsontree
+package leanjson
 
 import (
 	"encoding/json"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -35,6 +36,7 @@ var texts = []string{
 	`{"list": [{"major": 1}, {"major": 9223372036854775807}, {}], "words": {"a": "b", "": "c"}, "small": -128, "large": 18446744073709551615}`,
 	`{"real": 1.5e3, "time": "2026-11-22T08:23:10.179161853Z", "nothing": [], "words": {}}`,
 	`{"list": null, "maybe": null, "text": null, "large": null}`,
+	` { "unknown" : [ 1 , -0.5E+3 , { "a" : [ ] , "b" : "\"\\" } , true , null ] , "text" : "\u00e4ä\n" , "any" : { "x" : [ false , "y" ] } } `,
 }
 
 // TestAsLibrary compares with encoding/json, in both directions.
@@ -75,18 +77,43 @@ func sameText(t *testing.T, data []byte, v any) {
 	}
 }
 
+// TestTwice checks that of a key that occurs twice the last counts, with all of it.
+func TestTwice(t *testing.T) {
+	type whole struct {
+		Outer outer `json:"outer"`
+	}
+	text := `{"outer": {"text": "a", "large": 1}, "outer": {"large": 2, "list": [{"major": 1}, {"major": 2}], "list": [{}], "words": {"a": "b"}, "words": {"c": "d"}}}`
+	var got whole
+	want := whole{outer{Large: 2, List: []inner{{}}, Words: map[string]string{"c": "d"}}}
+	if err := Unmarshal([]byte(text), &got); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// TestAny checks that numbers without a type stay as they are.
+func TestAny(t *testing.T) {
+	const text = `{"a":[12345678901234567890,-0.50,"1"]}`
+	var v any
+	if err := Unmarshal([]byte(text), &v); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := Marshal(v); err != nil || string(data) != text {
+		t.Errorf("%s, %v", data, err)
+	}
+}
+
 func TestErrors(t *testing.T) {
 	tests := []struct{ text, err string }{
 		{``, "not valid JSON: unexpected end of JSON input"},
 		{`{"text": "a`, "not valid JSON: unexpected end of JSON input"},
 		{`{} {}`, `not valid JSON: invalid character '{' after top-level value`},
 		{`{"text" 1}`, `not valid JSON: invalid character '1' after object key`},
-		{`[]`, "the whole: JSON type array where the specification wants jsontree.outer"},
+		{`[]`, "the whole: JSON type array where the specification wants leanjson.outer"},
 		{`{"text": 1}`, "text: JSON type number 1 where the specification wants string"},
 		{`{"text": true}`, "text: JSON type bool where the specification wants string"},
 		{`{"maybe": "no"}`, "maybe: JSON type string where the specification wants bool"},
 		{`{"list": [{}, {"major": {}}]}`, "list[1].major: JSON type object where the specification wants int64"},
-		{`{"list": {}}`, "list: JSON type object where the specification wants []jsontree.inner"},
+		{`{"list": {}}`, "list: JSON type object where the specification wants []leanjson.inner"},
 		{`{"words": {"a": 1}}`, "words.a: JSON type number 1 where the specification wants string"},
 		{`{"words": []}`, "words: JSON type array where the specification wants map[string]string"},
 		{`{"small": 128}`, "small: JSON type number 128 where the specification wants int8"},
@@ -94,7 +121,15 @@ func TestErrors(t *testing.T) {
 		{`{"large": -1}`, "large: JSON type number -1 where the specification wants uint64"},
 		{`{"time": 5}`, "time: JSON type number 5 where the specification wants time.Time"},
 		{`{"time": "yesterday"}`, "time: "},
-		{strings.Repeat(`[`, 20000), "not valid JSON: "},
+		{`{"unknown": ` + strings.Repeat(`[`, 20000), "not valid JSON: "},
+		{`{"unknown": ` + strings.Repeat(`[`, 20000) + strings.Repeat(`]`, 20000) + `}`, "not valid JSON: invalid character '[' exceeded max depth"},
+		{`{"text": "a\x"}`, "not valid JSON: invalid character 'x' in string escape code"},
+		{`{"text": "a` + "\n" + `"}`, `not valid JSON: invalid character '\n' in string literal`},
+		{`{"small": 01}`, "not valid JSON: invalid character '1' after object key:value pair"},
+		{`{"small": 1.}`, "not valid JSON: invalid character '}' after decimal point in numeric literal"},
+		{`{"list": [{},]}`, "not valid JSON: invalid character ']' looking for beginning of value"},
+		{`{"text": "a",}`, "not valid JSON: invalid character '}' looking for beginning of object key string"},
+		{`{"maybe": truth}`, "not valid JSON: invalid character 't' in literal true"},
 	}
 	for _, test := range tests {
 		var v outer
@@ -113,6 +148,10 @@ func FuzzUnmarshal(f *testing.F) {
 	f.Add([]byte(`{"ociVersion": "1.0.2", "process": {"args": ["a"], "rlimits": [{"type": "A", "hard": 1, "soft": 1}]},
 		"linux": {"resources": {"blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 5}]}}, "sysctl": {"a": "b"}}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		var nothing struct{}
+		if err := Unmarshal(data, &nothing); err == nil != json.Valid(data) && !errors.As(err, new(*TypeError)) {
+			t.Fatalf("%q: %v", data, err)
+		}
 		var spec, again specs.Spec
 		if err := Unmarshal(data, &spec); err != nil {
 			if json.Valid(data) && strings.Contains(err.Error(), "not valid JSON") {
