@@ -35,11 +35,11 @@ func (img *Image) extent(rva uint32) (off int64, raw, memory uint64) {
 		}
 		skip := uint64(rva - s.VirtualAddress)
 		memory = size - skip
-		if have := min(uint64(s.SizeOfRawData), size); s.FileOffset != 0 && have > skip {
-			start := s.FileOffset
-			if img.SectionAlignment >= pageSize {
-				start &^= sectorMask
-			}
+		start, end := uint64(s.FileOffset), uint64(s.FileOffset)+uint64(s.SizeOfRawData)
+		if img.SectionAlignment >= pageSize { // loaders take whole sectors of the file
+			start, end = start&^sectorMask, (end+sectorMask)&^sectorMask
+		}
+		if have := min(end-start, size); s.FileOffset != 0 && have > skip {
 			off = int64(start) + int64(skip)
 			raw = min(have-skip, uint64(max(img.size-off, 0)))
 		}
