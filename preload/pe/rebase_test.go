@@ -73,12 +73,14 @@ var le = binary.LittleEndian
 // forgetBindings clears what Rebase changes in an image beside addresses: the
 // time stamps of imports and the file offsets of debug data.
 func forgetBindings(memory []byte, img *pe.Image) {
-	for _, table := range []struct{ dir, size, name, from, to int }{
-		{pe.DirImport, 20, 12, 4, 12}, {pe.DirDelayImport, 32, 4, 28, 32},
+	for _, table := range []struct{ dir, size, name, stamp, from, to int }{
+		{pe.DirImport, 20, 12, 4, 4, 12}, {pe.DirDelayImport, 32, 4, 28, 28, 32},
 	} {
 		rva := int(img.Directories[table.dir].RVA)
 		for ; rva != 0 && le.Uint32(memory[rva+table.name:]) != 0; rva += table.size {
-			clear(memory[rva+table.from : rva+table.to])
+			if le.Uint32(memory[rva+table.stamp:]) != 0 { // tables may overlap: not a byte more
+				clear(memory[rva+table.from : rva+table.to])
+			}
 		}
 	}
 	if d := img.Directories[pe.DirDebug]; d.RVA != 0 {
