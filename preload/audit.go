@@ -123,6 +123,9 @@ func auditReserved(r Region, inside []Mapping) (Verdict, string) {
 		return Broken, "native code: " + m.describe()
 	}
 	if free := r.Range.Size() - covered(r.Range, inside); free > 0 {
+		if r.HandedBack {
+			return Held, "no native code; " + FormatSize(free) + " handed back by the engine"
+		}
 		return Broken, FormatSize(free) + " not reserved"
 	}
 	return Held, "no native code and no hole"

@@ -64,12 +64,19 @@ type Region struct {
 	State State
 	// Name describes it in two or three words, for tables.
 	Name string
+	// HandedBack says of a reserved region that the engine may give what it has
+	// not used of it back to the kernel, when the program has started. Native
+	// code is kept out of it by its own pool, not by the reservation.
+	HandedBack bool
 	// Pool says of a native region that it is where mmap(2) is to put what native
 	// code loads, now and later.
 	Pool bool
 
 	// reserved says of a forecast that the preloader takes its range.
 	reserved bool
+	// engine says of a reserved region that the engine takes it, not the
+	// preloader.
+	engine bool
 }
 
 // Options are the host facts and wishes that a plan depends on. The zero value
@@ -98,11 +105,12 @@ type Options struct {
 	Reserve []Range
 }
 
-// Sizes of the shared heap, in bytes. It ends where the engine's tables begin in
-// a 32-bit process.
+// Sizes of the shared heap, in bytes. The largest leaves a 32-bit process more
+// than 2 GiB besides; what is mapped there costs each such process some
+// microseconds a MiB when it starts (regionsI386).
 const (
 	DefaultSharedHeap = 16 << 20
-	MaxSharedHeap     = tablesI386 - sharedHeap
+	MaxSharedHeap     = 512 << 20
 	NoSharedHeap      = ^uint64(0)
 )
 
@@ -182,6 +190,7 @@ func Plan(img *pe.Image, opt Options) (*Layout, error) {
 			return nil, err
 		}
 	}
+	l.handBack(img)
 	if err := l.placeImage(img); err != nil {
 		return nil, err
 	}
@@ -202,6 +211,27 @@ func Plan(img *pe.Image, opt Options) (*Layout, error) {
 		return nil, layoutError(Range{}, "%d separate ranges to reserve, at most %d are possible", n, maxStubRanges)
 	}
 	return l, nil
+}
+
+// handBack notes what the engine hands back to the kernel (Wine 10,
+// virtual_set_large_address_space and virtual_release_address_space): in a
+// 32-bit process what a program of its kind has least use for, in a 64-bit one
+// all below 2 GiB if the image asks for addresses of high entropy.
+func (l *Layout) handBack(img *pe.Image) {
+	var back Range
+	switch {
+	case l.Process == pe.MachineI386 && img.LargeAddressAware():
+		back = Range{sharedHeap, l.Limit}
+	case l.Process == pe.MachineI386:
+		back = Range{dosEnd, nativeLowEnd}
+	case l.Machine == pe.MachineAMD64 && img.DLLCharacteristics&(pe.DynamicBase|pe.HighEntropyVA) == pe.DynamicBase|pe.HighEntropyVA:
+		back = Range{granularity, sharedUserData}
+	}
+	for i := range l.Regions {
+		if r := &l.Regions[i]; r.State == StateReserved && back.Contains(r.Range) {
+			r.HandedBack = true
+		}
+	}
 }
 
 // PlanChildren lays out the address space of processes whose program is not
@@ -239,7 +269,7 @@ func newLayout(machine pe.Machine, largeAddresses bool, opt Options) (*Layout, e
 		regions = regionsWoW64(heap)
 		l.ProgramLimit = limit4G
 	case machine == pe.MachineI386:
-		regions, top, l.Limit = regionsI386(heap), topI386, limit3G
+		regions, top, l.Limit = regionsI386(heap), topI386, limitI386
 		l.ProgramLimit = l.Limit
 	default:
 		return nil, &MachineError{Machine: machine}
@@ -408,7 +438,7 @@ func (l *Layout) forecast(kind Kind, name string, size uint64) bool {
 			continue
 		}
 		l.put(Region{Kind: kind, Range: Range{start, start + size}, State: StateForecast, Name: name,
-			reserved: r.State == StateReserved})
+			reserved: r.State == StateReserved, engine: r.engine})
 		return true
 	}
 	return false
@@ -440,13 +470,12 @@ func (l *Layout) Image() Region {
 func (l *Layout) Reservations() []Range {
 	var ranges []Range
 	for _, r := range l.Regions {
-		switch r.State {
-		case StateReserved, StateFixed:
+		switch {
+		case r.engine:
+		case r.State == StateReserved, r.State == StateFixed:
 			ranges = append(ranges, r.Range)
-		case StateForecast:
-			if r.reserved {
-				ranges = append(ranges, r.Range)
-			}
+		case r.State == StateForecast && r.reserved:
+			ranges = append(ranges, r.Range)
 		}
 	}
 	return merge(ranges)

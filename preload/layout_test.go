@@ -86,7 +86,7 @@ func TestPlanPictures(t *testing.T) {
 			}
 			var reserved strings.Builder
 			for _, r := range l.StubRanges() {
-				fmt.Fprintf(&reserved, "%s %s\n", []string{"reserve", "fill", "clear", "pool", "share"}[r.Take], r.Range)
+				fmt.Fprintf(&reserved, "%s %s\n", []string{"reserve", "fill", "clear", "pool", "share", "stack"}[r.Take], r.Range)
 			}
 			golden(t, tt.name+".txt", picture+"\nfor the preloader:\n"+reserved.String())
 		})
@@ -152,7 +152,7 @@ func TestReservations(t *testing.T) {
 					t.Errorf("%s lies in the lowest 64 KiB or above the limit", r)
 				}
 			}
-			if shared := reserved(l, 0x80000000, 0x81000000); shared != (img.Machine == pe.MachineI386 || tt.opt.NewWoW64 || len(tt.opt.Reserve) > 0) {
+			if shared := reserved(l, 0x80000000, 0x81000000); shared != (img.Machine == pe.MachineI386 && tt.opt.SharedHeap == 0 || tt.opt.NewWoW64 || len(tt.opt.Reserve) > 0) {
 				t.Errorf("shared heap reserved: %v", shared)
 			}
 		})
@@ -209,7 +209,7 @@ func TestPlanErrors(t *testing.T) {
 		{"stack too large", petest.Image{Machine: i386, StackReserve: 0x7f000000}, preload.Options{}, "the stack of 2 GiB that the program asks for fits nowhere below 0x7fff0000"},
 		{"stack of 16 EiB", petest.Image{StackReserve: 1<<64 - 1}, preload.Options{}, "the stack of 16 EiB that the program asks for fits nowhere below 0x7fffffff0000"},
 		{"mmap_min_addr absurd", petest.Image{}, preload.Options{MmapMinAddr: 1 << 63}, "vm.mmap_min_addr is 9223372036854775808: no address is left for the program (as root: sysctl -w vm.mmap_min_addr=65536, and for good in /etc/sysctl.d)"},
-		{"shared heap too large", petest.Image{Machine: i386}, preload.Options{SharedHeap: 1 << 30}, "a shared heap of 1 GiB does not fit: at most 1008 MiB are possible"},
+		{"shared heap too large", petest.Image{Machine: i386}, preload.Options{SharedHeap: 2 << 30}, "a shared heap of 2 GiB does not fit: at most 512 MiB are possible"},
 		{"reserve below 64 KiB", petest.Image{}, reserve(0x1000, 0x2000), "the range 1000-2000 to reserve starts below 0x10000, where nothing may be mapped"},
 		{"reserve above the limit", petest.Image{}, reserve(0x7fffff000000, 0x7ffffffff000), "the range 7fffff000000-7ffffffff000 to reserve ends above 0x7fffffff0000, the limit of Windows programs"},
 		{"reserve the loader", petest.Image{}, preload.Options{Loader: preload.Range{Start: 0x7d000000, End: 0x7d005000}, Reserve: []preload.Range{{Start: 0x7c000000, End: 0x7e000000}}}, "the range 7c000000-7e000000 to reserve holds the native loader (7d000000-7d005000)"},

@@ -22,7 +22,7 @@ func (l *Layout) MarshalText() ([]byte, error) {
 	fmt.Fprintf(&b, "%s\nmachine %x\nprocess %x\nlimit %x\nprogram-limit %x\nstack %x\nmmap-min-addr %x\naddress-limit %x\nloader %s\nnew-wow64 %t\nshared-heap %x\nreserve %q\nmoved %q\n", planMagic,
 		uint16(l.Machine), uint16(l.Process), l.Limit, l.ProgramLimit, l.StackSize, l.options.MmapMinAddr, l.options.AddressLimit, l.loader, l.options.NewWoW64, l.options.SharedHeap, formatRanges(l.options.Reserve), l.Moved)
 	for _, r := range l.Regions {
-		fmt.Fprintf(&b, "region %s %s %s %t %t %q\n", r.Range, r.Kind, r.State, r.reserved, r.Pool, r.Name)
+		fmt.Fprintf(&b, "region %s %s %s %t %t %t %t %q\n", r.Range, r.Kind, r.State, r.reserved, r.engine, r.HandedBack, r.Pool, r.Name)
 	}
 	return b.Bytes(), nil
 }
@@ -52,7 +52,7 @@ func (l *Layout) UnmarshalText(text []byte) error {
 	l.options.Loader = l.loader
 	for in.Len() > 0 {
 		var r Region
-		if _, err := fmt.Fscanf(in, "region %x-%x %s %s %t %t %q\n", &r.Range.Start, &r.Range.End, &r.Kind, &r.State, &r.reserved, &r.Pool, &r.Name); err != nil {
+		if _, err := fmt.Fscanf(in, "region %x-%x %s %s %t %t %t %t %q\n", &r.Range.Start, &r.Range.End, &r.Kind, &r.State, &r.reserved, &r.engine, &r.HandedBack, &r.Pool, &r.Name); err != nil {
 			return fmt.Errorf("plan: region %d: %w", len(l.Regions), err)
 		}
 		last := uint64(0)

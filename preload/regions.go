@@ -2,11 +2,12 @@ package preload
 
 // Limits of Windows address spaces. A 32-bit program ends 64 KiB below 2 GiB
 // (Windows documentation, "Virtual Address Space"); Wine gives a
-// large-address-aware one 3 GiB in a 32-bit process (dlls/ntdll/unix/virtual.c,
-// address_space_limit) and all of 4 GiB in a 64-bit one. 64-bit programs end 64 KiB below 128 TiB.
+// large-address-aware one all of 4 GiB in a 64-bit process, and in a 32-bit one
+// what it reserves itself (dlls/ntdll/unix/virtual.c, mmap_init): up to the
+// native stack, where regionsI386 has it. 64-bit programs end 64 KiB below 128 TiB.
 const (
 	limit2G    = 0x7fff0000
-	limit3G    = 0xc0000000
+	limitI386  = 0xcf800000
 	limit4G    = 0xffff0000
 	limitAMD64 = 0x7fffffff0000
 
@@ -25,7 +26,8 @@ const (
 	preloaderI386End  = 0x7c500000 // in a 32-bit process the preloader and what it loads are at nativeLow
 	sharedUserData    = 0x7ffe0000 // KUSER_SHARED_DATA
 	sharedHeap        = 0x80000000 // SYSTEM_HEAP_BASE
-	tablesI386        = 0xbf000000 // ntdll keeps its tables at the end of the highest range
+	tablesI386        = 0xce800000 // ntdll keeps its tables at the end of the highest range
+	nativeStackEnd    = 0xd0000000 // 8 MiB below a multiple of 256 MiB
 	dllAMD64          = 0x100000000
 	freeAMD64         = 0x400000000     // bases: 0x140000000 link.exe's programs, 0x180000000 its libraries, 0x170000000 to 0x3c0000000 Wine 8's
 	preloaderAMD64    = 0x400000000000  // zone_start of preload/stub/preloader-amd64.ld
@@ -94,15 +96,14 @@ func regionsAMD64() []Region {
 }
 
 // regionsWoW64 are those of a 64-bit process in which a 32-bit program may run:
-// nothing native is in the low 4 GiB.
+// nothing native is in the low 4 GiB. The last 64 KiB of 2 and of 4 GiB are
+// filled rather than reserved: Wine's limit is 0x80000000, Windows' is below
+// the guard, so Wine must not know of it.
 func regionsWoW64(heap uint64) []Region {
-	shared := regionsSharedHeap(heap)
-	// Wine's limit is 0x80000000, Windows' is below the guard: Wine must not know of it.
-	shared[0].State = StateFilled
-	regions := append(regionsLow(gapAMD64), shared...)
+	regions := append(regionsLow(gapAMD64), regionsSharedHeap(heap, StateFilled)...)
 	regions = append(regions,
 		Region{Kind: KindMemory, Range: Range{sharedHeap + heap, limit4G}, State: StateReserved, Name: "high memory"},
-		Region{Kind: KindFree, Range: Range{limit4G, dllAMD64}, State: StateReserved, Name: "guard below 4 GiB"},
+		Region{Kind: KindFree, Range: Range{limit4G, dllAMD64}, State: StateFilled, Name: "guard below 4 GiB"},
 	)
 	return append(regions, regionsHigh()...)
 }
@@ -111,30 +112,38 @@ func regionsWoW64(heap uint64) []Region {
 // same for all programs, since a program that is not large-address-aware may
 // start one that is: the engine itself gives the former nothing above 2 GiB.
 //
-// The pool holds the native stack as well. The dynamic linker's mappings come
-// from 128 MiB below the top downward, what is loaded later goes below them, and
-// when that is full above them: 500 MiB in all, of which Wine's own libraries
-// with a display take less than 100. With the kernel's legacy layout they start
-// at the pool's lower end. Nothing is given away by so large a pool: no program
-// gets addresses above the limit.
+// A 32-bit ntdll reserves for itself, when it starts, all that is free between
+// the published range with the shared user data and the native stack, and from
+// the native stack to the next multiple of 256 MiB (mmap_init). With the stack
+// where the kernel puts it, at the top, nothing would be left for native code,
+// which would go down to where Windows programs have their memory. So the
+// preloader moves the stack: below a multiple of 256 MiB, with all that is
+// Windows' below it and the pool above. What ntdll takes need not be taken
+// before, and must not: it tries each 64 KiB of what it does not get.
+//
+// The pool is 512 MiB. The dynamic linker's mappings come from 128 MiB below the
+// top downward, what is loaded later goes below them, and when that is full
+// above them; with the kernel's legacy layout they start at the pool's lower
+// end. Wine's own libraries with a display take less than 100 MiB.
 func regionsI386(heap uint64) []Region {
 	regions := regionsLow(
 		Region{Kind: KindNative, Range: Range{nativeLow, preloaderI386End}, State: StateNative, Name: namePreloader},
 		Region{Kind: KindNative, Range: Range{preloaderI386End, nativeLowEnd}, State: StateNative, Name: "native loader and heap"},
 	)
-	regions = append(regions, regionsSharedHeap(heap)...)
+	regions = append(regions, regionsSharedHeap(heap, StateReserved)...)
 	return append(regions,
-		Region{Kind: KindMemory, Range: Range{sharedHeap + heap, tablesI386}, State: StateReserved, Name: "high memory"},
-		Region{Kind: KindTopDown, Range: Range{tablesI386, limit3G}, State: StateReserved, Name: "engine's tables"},
-		Region{Kind: KindFiller, Range: Range{limit3G, nativePoolI386}, State: StateFilled, Name: "above the limit"},
-		Region{Kind: KindNative, Range: Range{nativePoolI386, topI386}, State: StateNative, Name: "native libraries and stack", Pool: true},
+		Region{Kind: KindMemory, Range: Range{sharedHeap + heap, tablesI386}, State: StateReserved, Name: "high memory", engine: true},
+		Region{Kind: KindTopDown, Range: Range{tablesI386, limitI386}, State: StateReserved, Name: "engine's tables", engine: true},
+		Region{Kind: KindNative, Range: Range{limitI386, nativeStackEnd}, State: StateNative, Name: nameNativeStack},
+		Region{Kind: KindFiller, Range: Range{nativeStackEnd, nativePoolI386}, State: StateFilled, Name: "above the limit"},
+		Region{Kind: KindNative, Range: Range{nativePoolI386, topI386}, State: StateNative, Name: "native libraries", Pool: true},
 	)
 }
 
-// regionsSharedHeap are the 64 KiB on which 2 GiB of Windows end, and the shared
-// heap of heap bytes behind, unless that is 0.
-func regionsSharedHeap(heap uint64) []Region {
-	regions := []Region{{Kind: KindFree, Range: Range{limit2G, sharedHeap}, State: StateReserved, Name: "guard below 2 GiB"}}
+// regionsSharedHeap are the guard, which is the last 64 KiB of 2 GiB, and the
+// shared heap of heap bytes behind it, unless that is 0.
+func regionsSharedHeap(heap uint64, guard State) []Region {
+	regions := []Region{{Kind: KindFree, Range: Range{limit2G, sharedHeap}, State: guard, Name: "guard below 2 GiB"}}
 	if heap > 0 {
 		regions = append(regions, Region{Kind: KindSharedHeap, Range: Range{sharedHeap, sharedHeap + heap}, State: StateFixed, Name: "shared heap"})
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"winbox/preload/pe"
 )
 
 // A Take is what the preloader does with a range. The values are those of the
@@ -25,6 +27,8 @@ const (
 	TakePool
 	// TakeShare: the memory that all processes of a container share.
 	TakeShare
+	// TakeStack: where the native stack is moved.
+	TakeStack
 	takes
 )
 
@@ -46,7 +50,7 @@ const (
 )
 
 // StubRanges returns what the preloader is to do, in order of address: for all
-// but the lowest 64 KiB, the preloader's zone and the native stack.
+// but the lowest 64 KiB, its own zone, and a native stack that stays.
 func (l *Layout) StubRanges() []StubRange {
 	var ranges []StubRange
 	for _, r := range l.Regions {
@@ -54,6 +58,10 @@ func (l *Layout) StubRanges() []StubRange {
 		switch {
 		case r.Kind == KindSharedHeap:
 			take = TakeShare
+		case r.engine:
+			take = TakeClear
+		case r.Name == nameNativeStack && l.Process == pe.MachineI386:
+			take = TakeStack
 		case r.State == StateReserved, r.State == StateFixed, r.State == StateForecast && r.reserved:
 		case r.State == StateFilled:
 			take = TakeFill

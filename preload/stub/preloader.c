@@ -17,6 +17,7 @@
 #include <asm/fcntl.h>
 #include <linux/auxvec.h>
 #include <linux/prctl.h>
+#include <linux/resource.h>
 #include <linux/time.h>
 #include <linux/uio.h>
 
@@ -33,6 +34,7 @@ enum kind {
 	CLEAR,	 /* keep the dynamic linker out of it, and give it back when that is done */
 	POOL,	 /* where ELF code is to be: nothing is taken */
 	SHARE,	 /* map the memory that all processes of the container share */
+	STACK,	 /* move the native stack here */
 	KINDS
 };
 
@@ -100,6 +102,9 @@ static struct pieces lent;	/* what the second stage gives back */
 #define STACK_ROOM (9ULL << 20)
 #define STACK_ROOM_ALIGN (1ULL << 20)
 
+/* What stays empty at the start of a stack that has been moved. */
+#define STACK_GUARD 0x10000
+
 /* What a stage did. */
 struct stage_report {
 	u64 holes;	 /* unmapped ranges that it took */
@@ -124,7 +129,14 @@ static struct {
 } report __attribute__((section(".report")));
 
 static u64 program_entry; /* where the second stage goes on */
-static u64 stack_room;	  /* start of what is kept free for the stack */
+static u64 kernel_stack;  /* the stack pointer that the kernel gave */
+static u64 stack_room;	  /* start of what is kept free below it */
+
+/* The stack pointer that start-*.S leaves the first stage with. */
+#pragma GCC visibility push(hidden)
+extern unsigned long *initial_stack;
+#pragma GCC visibility pop
+unsigned long *initial_stack;
 
 /* The entry of the second stage (start-*.S), and where the preloader begins in memory (preloader-*.ld). */
 #pragma GCC visibility push(hidden)
@@ -231,7 +243,7 @@ static void plan_from(const struct layout_file *l, u64 size)
 
 		if (kind >= KINDS)
 			die(LAYOUT_PATH, "has a range of a kind that this preloader does not know", "");
-		if (end % PAGE_SIZE || start >= end)
+		if (end % PAGE_SIZE || start >= end || (kind == STACK && end - start <= 2 * STACK_GUARD))
 			die(LAYOUT_PATH, "has a range that is empty or not made of whole pages", "");
 		if (start < previous)
 			die(LAYOUT_PATH, "has ranges that overlap or are out of order", "");
@@ -431,9 +443,9 @@ static void reserve(u64 start, u64 end, struct pieces *list)
 }
 
 /* The same, but leaves the room for the stack alone. */
-static void reserve_around_stack(const struct range *r, u64 stack_pointer, struct pieces *list)
+static void reserve_around_stack(const struct range *r, struct pieces *list)
 {
-	u64 room_end = ALIGN_DOWN(stack_pointer, PAGE_SIZE);
+	u64 room_end = ALIGN_DOWN(kernel_stack, PAGE_SIZE);
 
 	if (r->start < stack_room)
 		reserve(r->start, r->end < stack_room ? r->end : stack_room, list);
@@ -441,11 +453,11 @@ static void reserve_around_stack(const struct range *r, u64 stack_pointer, struc
 }
 
 /* Does that with all ranges of a kind. */
-static void reserve_kind(u64 kind, u64 stack_pointer, struct pieces *list)
+static void reserve_kind(u64 kind, struct pieces *list)
 {
 	for (u32 i = 0; i < plan.count; i++)
 		if (plan.range[i].kind == kind)
-			reserve_around_stack(&plan.range[i], stack_pointer, list);
+			reserve_around_stack(&plan.range[i], list);
 }
 
 /*
@@ -503,6 +515,26 @@ static int native_code_astray(void)
 		pools++;
 	}
 	return pools != 0;
+}
+
+/*
+ * With a stack of more than 8 MiB the kernel keeps as much free for it and
+ * starts its mappings lower: with an unlimited one, where Windows programs
+ * have their memory. That is decided at execve, so it takes another one. The
+ * stack of a Windows program is not this one.
+ */
+static void start_again_with_less_stack(char **argv, char **env)
+{
+	struct rlimit64 limit;
+
+	if (!native_code_astray())
+		return;
+	/* prlimit64(2), execve(2): what cannot be changed is lived with, as are the other reasons for such a layout. */
+	if (IS_ERR(syscall4(__NR_prlimit64, 0, RLIMIT_STACK, NULL, &limit)) || limit.rlim_cur <= _STK_LIM)
+		return;
+	limit.rlim_cur = _STK_LIM;
+	if (!IS_ERR(syscall4(__NR_prlimit64, 0, RLIMIT_STACK, &limit, NULL)))
+		syscall3(__NR_execve, "/proc/self/exe", argv, env);
 }
 
 static int overlaps_plan(u64 start, u64 end)
@@ -627,6 +659,37 @@ static void drop_first_argument(unsigned long *stack, unsigned long *end)
 }
 
 /*
+ * Gives the program its stack where the plan has one: a mapping as large as
+ * the range, but for 64 KiB at its start that nobody can touch, at whose end the words of the kernel's stack are copied. The
+ * strings that they point to stay where they are, and with them what /proc
+ * shows. doc.go says what for. Returns the stack pointer.
+ */
+static unsigned long *move_stack(unsigned long *stack, const unsigned long *end)
+{
+	char text[RANGE_TEXT_SIZE];
+
+	for (u32 i = 0; i < plan.count; i++) {
+		const struct range *r = &plan.range[i];
+		u64 size = (const char *)end - (const char *)stack;
+		unsigned long got;
+
+		if (r->kind != STACK)
+			continue;
+		if (size > (r->end - r->start) / 2)
+			die("the arguments and the environment", "are too many for the native stack", "");
+		reserve(r->start, r->start + STACK_GUARD, NULL);
+		/* mmap(2): pages come when they are used. */
+		got = map(r->start + STACK_GUARD, r->end - r->start - STACK_GUARD, PROT_READ | PROT_WRITE,
+			  MAP_FIXED_NOREPLACE | MAP_NORESERVE | MAP_STACK | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (got != r->start + STACK_GUARD)
+			die(range_text(text, r->start, r->end), "cannot be had for the native stack: ",
+			    error_text(IS_ERR(got) ? (long)got : -EEXIST));
+		return memcpy(POINTER(ALIGN_DOWN(r->end - size, 16)), stack, size);
+	}
+	return stack;
+}
+
+/*
  * Tells the dynamic linker about the loader instead of the preloader
  * (getauxval(3)). The kernel supplies all of these entries. The vdso and all
  * others stay as they are.
@@ -664,7 +727,7 @@ unsigned long fill_above_limit(void)
 	for (u32 i = 0; i < lent.count; i++)
 		/* munmap(2): large allocations of the program, and of native code, may have it from now on. */
 		syscall2(__NR_munmap, lent.piece[i].address, lent.piece[i].size);
-	reserve_kind(FILL, ADDRESS(__builtin_frame_address(0)), NULL);
+	reserve_kind(FILL, NULL);
 	stage_end();
 	return program_entry;
 }
@@ -682,6 +745,8 @@ unsigned long preload(unsigned long *stack)
 
 	if (stack[0] < 2)
 		die("usage:", "preloader LOADER [ARGUMENT]...", "");
+	plan_read();
+	start_again_with_less_stack(argv, argv + stack[0] + 1);
 	take_name(argv);
 	for (env = argv + stack[0] + 1; *env; env++) {
 		u64 i = 0;
@@ -696,10 +761,10 @@ unsigned long preload(unsigned long *stack)
 		;
 	auxv_end += 2;
 
-	plan_read();
 	if (image_range)
 		plan_add_image(image_range);
-	stack_room = ALIGN_DOWN(ADDRESS(stack) - STACK_ROOM, STACK_ROOM_ALIGN);
+	kernel_stack = ADDRESS(stack);
+	stack_room = ALIGN_DOWN(kernel_stack - STACK_ROOM, STACK_ROOM_ALIGN);
 
 	/* The loader comes before the reservations: one that cannot move must get its place even inside a range. */
 	image_open(&loader, argv[1]);
@@ -721,10 +786,10 @@ unsigned long preload(unsigned long *stack)
 	for (u32 i = 0; i < plan.count; i++)
 		if (plan.range[i].kind == SHARE)
 			map_shared(&plan.range[i]);
-	reserve_kind(RESERVE, ADDRESS(stack), &published);
+	reserve_kind(RESERVE, &published);
 	if (dynamic && native_code_astray()) {
-		reserve_kind(FILL, ADDRESS(stack), NULL);
-		reserve_kind(CLEAR, ADDRESS(stack), &lent);
+		reserve_kind(FILL, NULL);
+		reserve_kind(CLEAR, &lent);
 	}
 	stage_end();
 	report.magic = REPORT_MAGIC;
@@ -737,5 +802,6 @@ unsigned long preload(unsigned long *stack)
 	if (!dynamic)
 		fill_above_limit();
 	drop_first_argument(stack, auxv_end);
+	initial_stack = move_stack(stack, auxv_end - 1);
 	return entry;
 }

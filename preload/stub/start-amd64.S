@@ -16,6 +16,7 @@ _start:
 	xorl	%ebp, %ebp
 	movq	%rsp, %rdi
 	call	preload
+	movq	initial_stack(%rip), %rsp
 	xorl	%ebx, %ebx
 	xorl	%ecx, %ecx
 	xorl	%edx, %edx

@@ -19,7 +19,7 @@ _start:
 	subl	$12, %esp		/* calls want the stack on a multiple of 16 */
 	pushl	%eax
 	call	preload
-	addl	$16, %esp
+	movl	initial_stack, %esp
 	xorl	%ebx, %ebx
 	xorl	%ecx, %ecx
 	xorl	%edx, %edx

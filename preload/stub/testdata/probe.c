@@ -164,6 +164,7 @@ int main(int argc, char **argv)
 	for (struct preload_info *r = wine_main_preload_info; r && r->size; r++)
 		printf("reserved %lx-%lx\n", (unsigned long)r->address, (unsigned long)r->address + r->size);
 	show_report();
+	printf("stack %lx\n", (unsigned long)&id);
 	show_file("comm", "/proc/self/comm");
 	printf("vdso %d\n", time_from_vdso());
 	atexit(at_exit);
