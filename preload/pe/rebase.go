@@ -155,7 +155,9 @@ func (img *Image) Rebase(base uint64) ([]byte, error) {
 		return nil, refused("%#x is no base for an image of %d bytes", base, img.SizeOfImage)
 	}
 	r := &rebaser{img: img, delta: base - img.ImageBase, sections: slices.Clone(img.Sections)}
-	for _, step := range []func() error{r.arrange, r.read, r.unbind, r.relocate, r.adaptDebug} {
+	// Tables may overlap in hostile files: each step sees what a loader, or a
+	// second run, would see of those before it.
+	for _, step := range []func() error{r.arrange, r.read, r.relocate, r.adaptDebug, r.unbind} {
 		if err := step(); err != nil {
 			return nil, err
 		}

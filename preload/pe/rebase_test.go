@@ -30,6 +30,9 @@ func load(t *testing.T, b []byte, base uint64) []byte {
 	t.Helper()
 	img := mustOpen(t, b)
 	memory := make([]byte, (uint64(img.SizeOfImage)+0xfff)&^0xfff)
+	if len(img.Sections) > 0 {
+		copy(memory[:min(img.SizeOfHeaders, img.Sections[0].VirtualAddress)], b)
+	}
 	for _, s := range img.Sections {
 		from := uint64(s.FileOffset) &^ 0x1ff
 		size := (uint64(s.SizeOfRawData) + 0x1ff) &^ 0x1ff
@@ -70,22 +73,22 @@ func load(t *testing.T, b []byte, base uint64) []byte {
 
 var le = binary.LittleEndian
 
-// forgetBindings clears what Rebase changes in an image beside addresses: the
-// time stamps of imports and the file offsets of debug data.
-func forgetBindings(memory []byte, img *pe.Image) {
+// adapt makes in memory the changes of Rebase's that are not about addresses: file offsets of debug data are taken from
+// got, and time stamps of imports go.
+func adapt(memory, got []byte, img *pe.Image) {
+	if d := img.Directories[pe.DirDebug]; d.RVA != 0 {
+		for at := d.RVA; at+28 <= d.RVA+d.Size; at += 28 {
+			copy(memory[at+24:at+28], got[at+24:])
+		}
+	}
 	for _, table := range []struct{ dir, size, name, stamp, from, to int }{
 		{pe.DirImport, 20, 12, 4, 4, 12}, {pe.DirDelayImport, 32, 4, 28, 28, 32},
 	} {
 		rva := int(img.Directories[table.dir].RVA)
 		for ; rva != 0 && le.Uint32(memory[rva+table.name:]) != 0; rva += table.size {
-			if le.Uint32(memory[rva+table.stamp:]) != 0 { // tables may overlap: not a byte more
+			if le.Uint32(memory[rva+table.stamp:]) != 0 {
 				clear(memory[rva+table.from : rva+table.to])
 			}
-		}
-	}
-	if d := img.Directories[pe.DirDebug]; d.RVA != 0 {
-		for at := d.RVA; at+28 <= d.RVA+d.Size; at += 28 {
-			clear(memory[at+24 : at+28])
 		}
 	}
 }
@@ -106,10 +109,9 @@ func checkRebased(t *testing.T, before, after []byte, base uint64) {
 		t.Errorf("again: error %v, same bytes: %v", err, bytes.Equal(again, after))
 	}
 	want, got := load(t, before, base), load(t, after, base)
-	forgetBindings(want, img)
-	forgetBindings(got, img)
-	if !bytes.Equal(want, got) {
-		for i := range want {
+	adapt(want, got, img)
+	if len(img.Sections) > 0 {
+		for i := int(img.Sections[0].VirtualAddress); i < len(want); i++ {
 			if want[i] != got[i] {
 				t.Fatalf("in memory, the byte at %#x is %#x, not %#x", i, got[i], want[i])
 			}
