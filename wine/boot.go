@@ -15,6 +15,11 @@ var bootAMD64 []byte
 //go:embed boot/bcryptprimitives-amd64.dll
 var bcryptAMD64 []byte
 
+// bcryptI386 is the same for its 32-bit part.
+//
+//go:embed boot/bcryptprimitives-386.dll
+var bcryptI386 []byte
+
 // Boot says how much of Windows is started before the program.
 type Boot string
 

@@ -151,10 +151,22 @@ func (t *Template) install() error {
 	if err := replaceFile(filepath.Join(system32, "wineboot.exe"), bootAMD64); err != nil {
 		return err
 	}
-	if isFile(filepath.Join(t.Runtime.root, t.Runtime.WindowsDir, "bcryptprimitives.dll")) {
-		return nil // Wine 9 and later have their own
+	for _, part := range []struct {
+		from, to string
+		dll      []byte
+	}{
+		{t.Runtime.WindowsDir, system32, bcryptAMD64},
+		{t.Runtime.Windows32Dir, filepath.Join(t.driveC(), "windows", "syswow64"), bcryptI386},
+	} {
+		const name = "bcryptprimitives.dll"
+		if part.from == "" || isFile(filepath.Join(t.Runtime.root, part.from, name)) { // Wine 9 and later have their own
+			continue
+		}
+		if err := replaceFile(filepath.Join(part.to, name), part.dll); err != nil {
+			return err
+		}
 	}
-	return replaceFile(filepath.Join(system32, "bcryptprimitives.dll"), bcryptAMD64)
+	return nil
 }
 
 // replaceFile writes a file anew, so that a link of its name is replaced and not followed.

@@ -5,48 +5,78 @@ import (
 	"strings"
 )
 
+// A peFile is a PE file in memory, of which the headers have been found: enough to take something out of it. The places
+// are those of Microsoft's "PE Format".
+type peFile struct {
+	data             []byte
+	header, optional []byte // COFF header with the signature before it, optional header
+	directories      []byte // the data directories, 8 bytes each
+	table            uint64 // where the section table is
+	count            int    // of sections
+}
+
+const sectionHeader = 40
+
+// openPE finds the headers; ok is false for what is no PE file, or a signed one, which must stay whole.
+func openPE(data []byte) (f *peFile, ok bool) {
+	le := binary.LittleEndian
+	const fileHeader = 4 + 20 // with the signature
+	if len(data) < 0x40 || string(data[:2]) != "MZ" {
+		return nil, false
+	}
+	at := uint64(le.Uint32(data[0x3c:]))
+	if at+fileHeader+96 > uint64(len(data)) || string(data[at:at+4]) != "PE\x00\x00" {
+		return nil, false
+	}
+	f = &peFile{data: data, header: data[at : at+fileHeader]}
+	f.count = int(le.Uint16(f.header[6:]))
+	size := uint64(le.Uint16(f.header[20:]))
+	f.table = at + fileHeader + size
+	if f.table+uint64(f.count)*sectionHeader > uint64(len(data)) || size < 112 {
+		return nil, false
+	}
+	f.optional = data[at+fileHeader : f.table]
+	f.directories = f.optional[96:]
+	if le.Uint16(f.optional) == 0x20b {
+		f.directories = f.optional[112:]
+	}
+	if rva, _ := f.directory(4); rva != 0 {
+		return nil, false
+	}
+	return f, true
+}
+
+// directory gives the address and the size of a data directory; zero when there is none.
+func (f *peFile) directory(n int) (rva, size uint32) {
+	if len(f.directories) < 8*n+8 {
+		return 0, 0
+	}
+	return binary.LittleEndian.Uint32(f.directories[8*n:]), binary.LittleEndian.Uint32(f.directories[8*n+4:])
+}
+
+// section is an entry of the section table.
+func (f *peFile) section(i int) []byte {
+	return f.data[f.table+uint64(i)*sectionHeader:][:sectionHeader]
+}
+
 // stripPE cuts the debugging sections and the symbol table off the end of a PE file, as `strip` does, and gives what is
 // left, changed in place. Nothing else moves: sections stay on pages of the file, from which Wine maps them, and the
 // signature that tells Wine's own files stays where it is. A file that is laid out in any other way than mingw-w64's
 // linker does it comes back as it was.
-//
-// The places are those of Microsoft's "PE Format".
 func stripPE(data []byte) []byte {
 	le := binary.LittleEndian
-	const (
-		fileHeader    = 4 + 20 // with the signature
-		sectionHeader = 40
-		largest       = 1 << 30 // of an image
-	)
-	if len(data) < 0x40 || string(data[:2]) != "MZ" {
+	const largest = 1 << 30 // of an image
+	f, ok := openPE(data)
+	if !ok {
 		return data
 	}
-	at := uint64(le.Uint32(data[0x3c:]))
-	if at+fileHeader+96 > uint64(len(data)) || string(data[at:at+4]) != "PE\x00\x00" {
-		return data
-	}
-	header := data[at:]
-	count, optionalSize := int(le.Uint16(header[6:])), uint64(le.Uint16(header[20:]))
+	header, optional, table, count, section := f.header, f.optional, f.table, f.count, f.section
 	symbols := uint64(le.Uint32(header[12:]))
 	names := symbols + 18*uint64(le.Uint32(header[16:])) // the string table
-	table := at + fileHeader + optionalSize
-	if table+uint64(count)*sectionHeader > uint64(len(data)) || optionalSize < 96 {
-		return data
-	}
-	optional := header[fileHeader : fileHeader+optionalSize]
-	directories := uint64(96)
-	if le.Uint16(optional) == 0x20b {
-		directories = 112
-	}
-	if certificates := directories + 4*8; certificates+8 <= optionalSize && le.Uint32(optional[certificates:]) != 0 {
-		return data // what is signed must stay whole
-	}
 	alignment := uint64(le.Uint32(optional[32:]))
 	if alignment == 0 || alignment&(alignment-1) != 0 {
 		return data
 	}
-
-	section := func(i int) []byte { return data[table+uint64(i)*sectionHeader:][:sectionHeader] }
 	name := func(s []byte) string {
 		short := strings.TrimRight(string(s[:8]), "\x00")
 		var offset uint64
@@ -108,4 +138,84 @@ func stripPE(data []byte) []byte {
 	le.PutUint32(optional[56:], uint32((top+alignment-1)&^(alignment-1))) // SizeOfImage
 	le.PutUint32(optional[64:], 0)                                        // CheckSum: none
 	return data[:end]
+}
+
+// pruneResources takes the languages but English out of a PE file's resources, and gives what is left. In memory, every
+// section stays where it is; in the file, those behind the resources move up. A file that is laid out in any other way
+// than mingw-w64's linker does it comes back as it was.
+func pruneResources(data []byte) []byte {
+	le := binary.LittleEndian
+	f, ok := openPE(data)
+	if !ok {
+		return data
+	}
+	rva, _ := f.directory(2)
+	debug, _ := f.directory(6) // has places in the file
+	align := uint64(le.Uint32(f.optional[36:]))
+	if rva == 0 || debug != 0 || le.Uint32(f.header[12:]) != 0 || align == 0 || align > 1<<16 {
+		return data
+	}
+	at := -1
+	for i := range f.count {
+		if le.Uint32(f.section(i)[12:]) == rva {
+			at = i
+		}
+	}
+	if at < 0 {
+		return data
+	}
+	own := f.section(at)
+	size, raw := uint64(le.Uint32(own[16:])), uint64(le.Uint32(own[20:]))
+	end := raw + size
+	if raw == 0 || end > uint64(len(data)) {
+		return data
+	}
+	last := end
+	for i := range f.count { // what comes behind, and that nothing overlaps
+		s := f.section(i)
+		other, from := uint64(le.Uint32(s[16:])), uint64(le.Uint32(s[20:]))
+		switch {
+		case i == at || other == 0 || from == 0:
+		case i < at && from+other <= raw:
+		case i > at && from >= end && from+other <= uint64(len(data)):
+			last = max(last, from+other)
+		default:
+			return data
+		}
+	}
+	if last != uint64(len(data)) || f.table+uint64(f.count)*sectionHeader > raw {
+		return data
+	}
+	reader := &resourceReader{section: data[raw:end], rva: rva, left: maxResources}
+	tree, err := reader.directory(0, 1)
+	if err != nil {
+		return data
+	}
+	went := false
+	for _, kind := range tree {
+		went = english(kind.children) || went
+	}
+	if !went {
+		return data
+	}
+	resources := writeResources(tree, rva)
+	length := uint64(len(resources))
+	padded := (length + align - 1) / align * align
+	if padded >= size {
+		return data
+	}
+	out := make([]byte, 0, uint64(len(data))-size+padded)
+	out = append(append(out, data[:raw]...), resources...)
+	out = append(append(out, make([]byte, padded-length)...), data[end:]...)
+
+	changed, _ := openPE(out)
+	le.PutUint32(changed.section(at)[16:], uint32(padded)) // memory beyond it is zero: VirtualSize stays
+	le.PutUint32(changed.directories[8*2+4:], uint32(length))
+	for i := at + 1; i < f.count; i++ {
+		if s := changed.section(i); le.Uint32(s[20:]) != 0 {
+			le.PutUint32(s[20:], le.Uint32(s[20:])-uint32(size-padded))
+		}
+	}
+	le.PutUint32(changed.optional[64:], 0) // CheckSum: none
+	return out
 }

@@ -88,6 +88,133 @@ func TestStripPELeavesAlone(t *testing.T) {
 	}
 }
 
+// TestPruneResources takes languages out of some of Wine's own files, and checks that what is English and what is no
+// resource is what it was.
+func TestPruneResources(t *testing.T) {
+	host, err := Host()
+	if err != nil {
+		t.Skipf("needs Wine: %v", err)
+	}
+	for _, name := range []string{"cmd.exe", "user32.dll", "shell32.dll", "comdlg32.dll", "kernelbase.dll"} {
+		whole, err := os.ReadFile(filepath.Join(host.root, host.WindowsDir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole = stripPE(whole)
+		cut := pruneResources(slices.Clone(whole))
+		if len(cut) >= len(whole) {
+			t.Errorf("%s: %d bytes of %d", name, len(cut), len(whole))
+		}
+		before, after := sections(t, whole), sections(t, cut)
+		for section, data := range before {
+			if section != ".rsrc" && !bytes.Equal(after[section], data) {
+				t.Errorf("%s: section %s is not what it was", name, section)
+			}
+		}
+		had, has := resources(t, whole), resources(t, cut)
+		for key, data := range had {
+			isEnglish := key.language&0x3ff == 9
+			if got, ok := has[key]; ok && got != data || isEnglish && !ok {
+				t.Errorf("%s: resource %v is not what it was", name, key)
+			}
+		}
+		for key := range has {
+			if key.language&0x3ff == 7 { // German
+				t.Errorf("%s: resource %v is still there", name, key)
+			}
+			if _, ok := had[key]; !ok {
+				t.Errorf("%s: resource %v is new", name, key)
+			}
+		}
+		if again := pruneResources(slices.Clone(cut)); !bytes.Equal(again, cut) {
+			t.Errorf("%s: there was more to take", name)
+		}
+	}
+}
+
+// sections gives the sections of a PE file by name.
+func sections(t *testing.T, file []byte) map[string][]byte {
+	t.Helper()
+	f, err := pe.NewFile(bytes.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string][]byte)
+	for _, s := range f.Sections {
+		if all[s.Name], err = s.Data(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all
+}
+
+type resourceKey struct{ kind, name, language uint32 }
+
+// resources gives those with numbers, by what they are asked for by.
+func resources(t *testing.T, file []byte) map[resourceKey]string {
+	t.Helper()
+	f, err := pe.NewFile(bytes.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	section := f.Section(".rsrc")
+	data, err := section.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := (&resourceReader{section: data, rva: section.VirtualAddress, left: maxResources}).directory(0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[resourceKey]string)
+	for _, kind := range tree {
+		for _, name := range kind.children {
+			for _, language := range name.children {
+				if kind.name == nil && name.name == nil {
+					all[resourceKey{kind.id, name.id, language.id}] = string(language.data)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// FuzzPruneResources checks that no file breaks it.
+func FuzzPruneResources(f *testing.F) {
+	version := &petest.Version{File: [4]uint16{1, 2, 3, 4}, Strings: map[string]string{"ProductName": "x"}}
+	f.Add((&petest.Image{Version: version}).Bytes())
+	f.Add((&petest.Image{Machine: 0x14c, Version: version, Relocations: []uint32{0x1000}}).Bytes())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if got := pruneResources(slices.Clone(data)); len(got) > len(data) {
+			t.Fatalf("%d bytes became %d", len(data), len(got))
+		}
+	})
+}
+
+// FuzzResources checks that what is read of a section is the same when it is written and read again.
+func FuzzResources(f *testing.F) {
+	leaf := func(id uint32) *resource { return &resource{id: id, data: []byte("data"), codePage: 1252} }
+	name := &resource{id: 1 << 31, name: []byte{1, 0, 'x', 0}, children: []*resource{leaf(0x407), leaf(0x409)}}
+	f.Add(writeResources([]*resource{{id: 3, children: []*resource{name, {id: 1, children: []*resource{leaf(0)}}}}}, 0x1000))
+	f.Fuzz(func(t *testing.T, section []byte) {
+		read := func(section []byte) ([]*resource, error) {
+			return (&resourceReader{section: section, rva: 0x1000, left: 1000}).directory(0, 1)
+		}
+		tree, err := read(section)
+		if err != nil {
+			return
+		}
+		first := writeResources(tree, 0x1000)
+		again, err := read(first)
+		if err != nil {
+			return // a directory below a leaf's level, or names among numbers: not what a linker makes
+		}
+		if second := writeResources(again, 0x1000); !bytes.Equal(first, second) {
+			t.Fatalf("%x became %x", first, second)
+		}
+	})
+}
+
 // FuzzStripPE checks that no file breaks it, and that it only ever cuts and changes headers.
 func FuzzStripPE(f *testing.F) {
 	f.Add((&petest.Image{}).Bytes())

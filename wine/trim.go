@@ -73,6 +73,8 @@ var unneededPE = []string{
 	// Hardware: scanners, cameras, telephones, Bluetooth, USB, game pads.
 	"twain*", "gphoto2*", "sane*", "wia*", "sti.dll", "capi2032*", "ctapi32*", "winebth*", "winebus*", "wineusb*",
 	"winehid*", "wpcap*", "opencl*", "qcap*", "winealsa*", "winepulse*", "wineoss*", "winewayland*",
+	// Debugging and other editions of the C library, the layer for Windows 95, printing in PostScript, drivers of macOS.
+	"msvcrtd.dll", "msvc?120_app.dll", "unicows.dll", "wineps*", "winemac*",
 	// Wine's own desktop: its debugger (a crash is reported otherwise), theme, settings, accessories.
 	"winedbg.exe", "dbgeng.dll", "light.msstyles", "winecfg.exe", "taskmgr.exe", "winefile.exe", "oleview.exe",
 	"progman.exe", "winhlp32.exe", "wordpad.exe", "winemine.exe", "cards.dll", "view.exe", "clock.exe",
@@ -410,7 +412,7 @@ func copyStripped(root *os.Root, from, to string) error {
 		copy(data[builtinOffset:], builtinSignature)
 	}
 	if len(data) > 0x60 && bytes.HasPrefix(data[builtinOffset:], builtinSignature) {
-		data = stripPE(data)
+		data = pruneResources(stripPE(data))
 	}
 	mode := fs.FileMode(0o644)
 	if info.Mode()&0o111 != 0 {
