@@ -120,6 +120,7 @@ type run struct {
 	fixed      bool   // without address randomisation
 	unlimited  bool   // with an unlimited stack, which makes the kernel map from the middle of the address space
 	legacy     bool   // with the layout of old kernels, which maps upward from a third of the address space
+	before     string // a command for the shell, in the mount namespace
 	env        []string
 	environAll bool // env is the whole environment rather than an addition
 }
@@ -138,6 +139,9 @@ func (r run) command(t testing.TB, argv ...string) *exec.Cmd {
 	}
 	if r.unlimited {
 		script += " && ulimit -s unlimited"
+	}
+	if r.before != "" {
+		script += " && " + r.before
 	}
 	script += ` && exec "$@"`
 	args := []string{"-c", script, "sh"}
