@@ -1,7 +1,8 @@
 // Package preload plans the address space of a Windows program and checks what
 // became of the plan: Plan turns PE headers and host facts into named regions,
-// Reservations and MarshalStub tell the preloader in preload/stub which of them
-// to take before the dynamic linker runs, Audit compares a live process.
+// StubRanges and MarshalStub tell the preloader in preload/stub what to do with
+// each of them before the dynamic linker runs, Audit compares a live process, and
+// ParseReport reads what the preloader says of its work.
 //
 // It maps nothing itself and starts nothing, and it does not know Wine: what it
 // says of engines is only where their native code may and may not be.
