@@ -39,8 +39,8 @@ func Unmarshal(data []byte, v any) error {
 	if err == nil && d.next() != 0 {
 		err = errSyntax
 	}
-	if err == errSyntax {
-		return explain(data)
+	if err != nil && !json.Valid(data) {
+		return explain(data) // also when a value that does not fit came first
 	}
 	return err
 }
