@@ -108,7 +108,7 @@ func linkDrives(devices string, d *drives) error {
 // whole; an empty folder of that name is replaced.
 func (t *Template) instantiate(dir string, opt Options) error {
 	if isFolder(filepath.Join(dir, "drive_c")) {
-		return nil
+		return t.fits(dir)
 	}
 	switch entries, err := os.ReadDir(dir); {
 	case err == nil && len(entries) > 0:
@@ -121,7 +121,8 @@ func (t *Template) instantiate(dir string, opt Options) error {
 	if err != nil {
 		return err
 	}
-	if err := copyTree(t.Prefix(), draft); err != nil {
+	err = errors.Join(copyTree(t.Prefix(), draft), os.WriteFile(filepath.Join(draft, madeWith), []byte(t.Runtime.kind()+"\n"), 0o644))
+	if err != nil {
 		return errors.Join(err, removeTree(draft))
 	}
 	if err := os.Chmod(draft, 0o755); err != nil {
@@ -134,6 +135,33 @@ func (t *Template) instantiate(dir string, opt Options) error {
 	}
 	if err := unix.Rename(draft, dir); err != nil { // replaces an empty directory, which os.Rename does not
 		return errors.Join(fmt.Errorf("rename %s: %w", draft, err), removeTree(draft))
+	}
+	return nil
+}
+
+// madeWith is the file of a persistent prefix that says which kind of Wine it is of.
+const madeWith = ".winbox-runtime"
+
+// kind is what a prefix fits: its registry is of a version, and its 32-bit DLLs are where that runtime has them. Within a
+// major version, Wine's format does not change.
+func (r *Runtime) kind() string { return fmt.Sprintf("wine %d, 32-bit: %s", r.major(), r.WoW64()) }
+
+// fits refuses a persistent prefix that another kind of Wine has made. One from before prefixes said so is let through.
+func (t *Template) fits(dir string) error {
+	f, err := os.OpenFile(filepath.Join(dir, madeWith), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 100))
+	if err != nil {
+		return err
+	}
+	if made := strings.TrimSpace(string(text)); made != t.Runtime.kind() {
+		return fmt.Errorf("was made with another runtime (%q) than %s (%q): choose that one with --runtime, or a new folder", made, t.Runtime.Name, t.Runtime.kind())
 	}
 	return nil
 }

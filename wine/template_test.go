@@ -268,6 +268,20 @@ func TestInstantiate(t *testing.T) {
 		t.Error("a folder with something in it was taken for a prefix")
 	}
 
+	other := *template
+	wine10 := *template.Runtime
+	wine10.Version = "10.0"
+	other.Runtime = &wine10
+	if err := other.instantiate(dir, opt); err == nil || !strings.Contains(err.Error(), "made with another runtime") {
+		t.Errorf("a prefix of Wine 8 for Wine 10: %v", err)
+	}
+	if err := os.Remove(filepath.Join(dir, madeWith)); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.instantiate(dir, opt); err != nil {
+		t.Errorf("a prefix that does not say: %v", err)
+	}
+
 	first, err := LockPrefix(dir)
 	if err != nil {
 		t.Fatal(err)
