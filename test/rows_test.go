@@ -31,6 +31,7 @@ type machine struct {
 // machines are those of the tests of the rows. The first is also that of all other tests.
 var machines = []machine{
 	{"amd64", "x86_64-w64-mingw32-gcc", pe.MachineAMD64, ""},
+	{"386", "i686-w64-mingw32-gcc", pe.MachineI386, "i386"},
 	{"386-wow64", "i686-w64-mingw32-gcc", pe.MachineI386, "new"},
 }
 
