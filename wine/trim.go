@@ -121,6 +121,9 @@ func trim(root *os.Root, how WoW64, all bool) ([]keptFile, error) {
 	if r == nil {
 		return nil, errors.New("no 64-bit Wine in it")
 	}
+	if len(r.Libraries) == 0 {
+		return nil, errors.New("no folder with a C library in it")
+	}
 	if how != WoW64None && r.Windows32Dir == "" || how == WoW64I386 && r.Loader32 == "" {
 		return nil, fmt.Errorf("its Wine %s has no 32-bit part of the kind %q", r.Version, how)
 	}

@@ -164,3 +164,19 @@ func TestStoreNames(t *testing.T) {
 		t.Errorf("an empty store has %v, %v", list, err)
 	}
 }
+
+// TestTrimNoLibraries has a root file system that was unpacked without what makes /lib a link.
+func TestTrimNoLibraries(t *testing.T) {
+	dir := fakeRoot(t, with(debian12))
+	if err := os.Remove(filepath.Join(dir, "usr/lib/x86_64-linux-gnu/libc.so.6")); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if _, err := trim(root, WoW64None, false); err == nil || !strings.Contains(err.Error(), "no folder with a C library") {
+		t.Error(err)
+	}
+}
