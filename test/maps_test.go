@@ -28,6 +28,7 @@ type mapsOutput struct {
 type mapsPart struct {
 	Kind, Name, Start, End, Verdict, Detail, Base string
 	Size, Committed, Private                      uint64
+	Relocated                                     int `json:"relocated_pages"`
 }
 
 // maps calls winbox maps --json and checks the exit code.
@@ -123,6 +124,24 @@ func TestMaps(t *testing.T) {
 	second.wait()
 	c.wait()
 	b.call("maps", id).wait().wantLine(1)
+}
+
+// checkMoved looks whether maps says which library has moved, because of which other, and what it cost.
+func (b *box) checkMoved(name, other string) {
+	b.t.Helper()
+	id, _ := b.container()
+	m := b.maps(0, id)
+	places := map[string]mapsPart{}
+	for _, p := range m.Processes[0].Parts {
+		places[p.Name] = p
+	}
+	moved, stays := places[name], places[other]
+	if stays.Verdict != "held" || stays.Start != stays.Base || stays.Private != 0 {
+		b.t.Errorf("%s: %+v", other, stays)
+	}
+	if moved.Verdict != "moved" || moved.Base != stays.Base || moved.Relocated != 1 || moved.Private != 4096 || !strings.Contains(moved.Detail, "where "+other+" is") {
+		b.t.Errorf("%s: %+v", name, moved)
+	}
 }
 
 // TestMapsOfOthers asks for what has no Windows program in it.

@@ -253,6 +253,9 @@ func TestRow5Libraries(t *testing.T) {
 		if modules < 6 {
 			t.Errorf("only %d modules are listed", modules)
 		}
+		if b.plain == nil {
+			b.checkMoved("second.dll", "first.dll")
+		}
 		s.audit()
 		s.end()
 	})
