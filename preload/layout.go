@@ -103,6 +103,8 @@ type Options struct {
 	Loader Range
 	// Reserve are further ranges to reserve, as ParseRanges returns them.
 	Reserve []Range
+	// Strict has the preloader end a process that cannot have all of a reserved range.
+	Strict bool
 }
 
 // Sizes of the shared heap, in bytes. The largest leaves a 32-bit process more

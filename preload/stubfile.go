@@ -39,7 +39,7 @@ type StubRange struct {
 }
 
 // Form of the preloader's list, all numbers little-endian: magic, u64 limit, u32
-// count, u32 flags (0), then count pairs of u64 start and end: page-aligned,
+// count, u32 flags (stubStrict), then count pairs of u64 start and end: page-aligned,
 // ascending, not overlapping; the lowest 12 bits of a start are the Take.
 // preload/stub reads it into a buffer of this size.
 const (
@@ -47,6 +47,8 @@ const (
 	stubHeaderLen = len(stubMagic) + 8 + 4 + 4
 	stubMaxLen    = 4096
 	maxStubRanges = (stubMaxLen - stubHeaderLen) / 16
+
+	stubStrict = 1 // a range that is in use ends the process
 )
 
 // StubRanges returns what the preloader is to do, in order of address: for all
@@ -95,7 +97,11 @@ func (l *Layout) MarshalStub() ([]byte, error) {
 	b := append(make([]byte, 0, stubHeaderLen+16*len(ranges)), stubMagic...)
 	b = binary.LittleEndian.AppendUint64(b, l.Limit)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(ranges)))
-	b = binary.LittleEndian.AppendUint32(b, 0)
+	flags := uint32(0)
+	if l.options.Strict {
+		flags = stubStrict
+	}
+	b = binary.LittleEndian.AppendUint32(b, flags)
 	for _, r := range ranges {
 		b = binary.LittleEndian.AppendUint64(b, r.Range.Start|uint64(r.Take))
 		b = binary.LittleEndian.AppendUint64(b, r.Range.End)
@@ -120,7 +126,7 @@ func UnmarshalStub(b []byte) (limit uint64, ranges []StubRange, err error) {
 	}
 	limit = le.Uint64(b[8:])
 	count, flags := uint64(le.Uint32(b[16:])), le.Uint32(b[20:])
-	if flags != 0 {
+	if flags&^stubStrict != 0 {
 		return 0, nil, fmt.Errorf("layout: unknown flags %#x", flags)
 	}
 	if limit == 0 || limit%pageSize != 0 {

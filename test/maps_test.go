@@ -1,12 +1,18 @@
 package test
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"winbox/preload/stub"
 	"winbox/wine"
 )
 
@@ -205,4 +211,84 @@ func TestMapsHeap(t *testing.T) {
 	}
 	stdin.Close()
 	c.wait()
+}
+
+// TestStrict gives the preloader a wrong plan: one range only, and the preloader itself is in it. Without strict the program
+// runs, and maps says that nothing is as planned; with strict it does not run.
+func TestStrict(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	program := b.program("wait")
+	for _, strict := range []bool{false, true} {
+		dir := b.bundle(func(s *specs.Spec) {
+			b.bare(program)(s)
+			s.Annotations = map[string]string{"io.winbox.layout.strict": strconv.FormatBool(strict)}
+		}, "/app/"+program)
+		id := b.id("strict-" + strconv.FormatBool(strict))
+		c := b.call("create", "--bundle", dir, id)
+		out, said := newDir(t)+"/out", newDir(t)+"/said"
+		c.Stdout, c.Stderr = create(t, out), create(t, said)
+		if c.wait(); c.code() != 0 {
+			t.Fatalf("create: %s", readFile(t, said))
+		}
+		files, err := filepath.Glob(filepath.Join(dataRoot, "containers", id+"-*", "layout.amd64"))
+		if err != nil || len(files) != 1 {
+			t.Fatal(files, err)
+		}
+		header := []byte(readFile(t, files[0]))[:24]
+		if flags := binary.LittleEndian.Uint32(header[20:]); (flags == 1) != strict {
+			t.Errorf("strict %t: flags %d", strict, flags)
+		}
+		binary.LittleEndian.PutUint32(header[16:], 1)
+		header = binary.LittleEndian.AppendUint64(header, stub.ZoneStartAMD64)
+		header = binary.LittleEndian.AppendUint64(header, stub.ZoneEndAMD64)
+		// Over the old content: the container has this very file mounted.
+		if err := os.WriteFile(files[0], header, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if start := b.call("start", id).wait(); start.code() != 0 {
+			t.Fatalf("start: %s", start.err.String())
+		}
+		if strict {
+			await(t, "the end of the container", func() bool {
+				return strings.Contains(b.call("state", id).wait().text(), `"stopped"`)
+			})
+			if text := readFile(t, said); !strings.HasPrefix(text, "winbox preloader: 0x") || !strings.HasSuffix(text, " cannot be reserved: the addresses are in use\n") {
+				t.Errorf("strict: %q", text)
+			}
+			if text := readFile(t, out); text != "" {
+				t.Errorf("the program has run: %q", text)
+			}
+		} else {
+			await(t, "the program", func() bool { return readFile(t, out) != "" })
+			if line := b.call("maps", id).wait().wantLine(3); !strings.Contains(line, "not reserved") {
+				t.Errorf("%q", line)
+			}
+		}
+		b.call("delete", "--force", id).wait()
+	}
+	// Where nothing is in the way it makes no difference.
+	c := b.launch("--strict", program)
+	c.follow()
+	c.line()
+	id, _ := b.container()
+	b.maps(0, id)
+	b.call("kill", id, "KILL").wait()
+	c.wait()
+	// A program that cannot be at its base is refused beforehand.
+	moved := build(t, "moved", "wait", "-Wl,--image-base,0x7ffd0000")
+	if line := b.run("--strict", moved).wantLine(126); !strings.Contains(line, "io.winbox.layout.strict") {
+		t.Errorf("%q", line)
+	}
+}
+
+// create makes a file that is closed with the test.
+func create(t *testing.T, name string) *os.File {
+	t.Helper()
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
 }

@@ -56,8 +56,6 @@ func readHandler(annotations map[string]string) (handler, error) {
 type wishes struct {
 	boot  Boot
 	space Wishes
-	// strict refuses an image that cannot be at the base that it asks for.
-	strict bool
 }
 
 // readWishes reads the annotations of a Windows container. An unknown value is an error, and so is what is planned only.
@@ -85,7 +83,7 @@ func readWishes(annotations map[string]string) (w wishes, err error) {
 	switch strict := annotations[annotationStrict]; strict {
 	case "", "false":
 	case "true":
-		w.strict = true
+		w.space.Strict = true
 	default:
 		return w, bad(annotationStrict, "%q is neither true nor false", strict)
 	}

@@ -200,14 +200,7 @@ func (b *Bundle) examine(r *Runtime, file *os.File) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	image, err := r.Examine(headers, b.wishes.space)
-	if err != nil {
-		return nil, err
-	}
-	if b.wishes.strict && image.Layout.Moved != "" {
-		return nil, fmt.Errorf("it would not be at its base, as %s demands: %s", annotationStrict, image.Layout.Moved)
-	}
-	return image, nil
+	return r.Examine(headers, b.wishes.space)
 }
 
 // runtime is the Wine of the container, and the mounts that bring it in when it is the template's.

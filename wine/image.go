@@ -32,6 +32,9 @@ type Wishes struct {
 	Reserve []preload.Range
 	// SharedHeap is the size of the shared heap, as in [preload.Options].
 	SharedHeap uint64
+	// Strict refuses a program that will not be at the base that it asks for, and ends one that cannot have all of a
+	// range of the plan when it starts.
+	Strict bool
 }
 
 // Examine plans the address space of a program.
@@ -48,9 +51,12 @@ func (r *Runtime) Examine(image *pe.Image, w Wishes) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	opt.Reserve, opt.SharedHeap = w.Reserve, w.SharedHeap
+	opt.Reserve, opt.SharedHeap, opt.Strict = w.Reserve, w.SharedHeap, w.Strict
 	if i.Layout, err = preload.Plan(image, opt); err != nil {
 		return nil, err
+	}
+	if w.Strict && i.Layout.Moved != "" {
+		return nil, fmt.Errorf("it would not be at its base, as %s demands: %s", annotationStrict, i.Layout.Moved)
 	}
 	i.layouts = map[string]*preload.Layout{i.Layout.Process.Arch(): i.Layout}
 	for _, p := range r.preloaded() {
@@ -60,7 +66,7 @@ func (r *Runtime) Examine(image *pe.Image, w Wishes) (*Image, error) {
 		if opt, err = r.PlanOptions(p.process.Arch()); err != nil {
 			return nil, err
 		}
-		opt.SharedHeap = w.SharedHeap
+		opt.SharedHeap, opt.Strict = w.SharedHeap, w.Strict
 		if i.layouts[p.process.Arch()], err = preload.PlanChildren(p.process, opt); err != nil {
 			return nil, err
 		}

@@ -62,6 +62,7 @@ for a failure of winbox, 126 for a file that is no such program, 127 for none,
 			&cli.StringFlag{Name: "prefix", Usage: "keep drive C: and the registry in the folder `DIR`"},
 			&cli.StringFlag{Name: "runtime", DefaultText: "one that can run it", Usage: "the Wine to use, `RUNTIME`: host, or one that was built"},
 			&cli.StringFlag{Name: "boot", Value: string(wine.BootMinimal), Usage: "what is started before the program, `BOOT`: minimal or full"},
+			&cli.BoolFlag{Name: "strict", Usage: "fail rather than run with an address space that is not as planned"},
 			&cli.StringFlag{Name: "shared-heap", Value: "16m", Usage: "memory that all 32-bit programs of the container share, `SIZE`; 0 for none"},
 			&cli.BoolFlag{Name: "rootless", Usage: "use a user namespace, even as root"},
 			&cli.DurationFlag{Name: "timeout", DefaultText: "none", Usage: "end the program after `TIME`, such as 90s"},
@@ -161,6 +162,7 @@ func (l *launch) inspect(template *wine.Template) error {
 	if err != nil {
 		return err
 	}
+	l.wishes.Strict = l.c.Bool("strict")
 	if l.c.IsSet("shared-heap") {
 		if l.wishes.SharedHeap, err = wine.ParseSharedHeap(l.c.String("shared-heap")); err != nil {
 			return fmt.Errorf("--shared-heap: %w", err)

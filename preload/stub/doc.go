@@ -48,7 +48,9 @@
 //
 // At most 4096 bytes, numbers little-endian: the magic "WBLAYT02"; a uint64
 // limit, the first address that no Windows program may get; a uint32 count; a
-// uint32 of flags, 0; then count pairs of uint64, start and end of a range.
+// uint32 of flags, of which the lowest says that the process is to end when a
+// part of a range to reserve is in use; then count pairs of uint64, start and
+// end of a range.
 // All addresses are multiples of 4096, and the lowest 12 bits of a start say
 // what is done with the range: 0 reserve and publish, 1 fill in step 7, 2 keep
 // clear in step 4, 3 pool, 4 shared heap, 5 stack. Ends are exclusive, ranges

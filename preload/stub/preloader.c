@@ -48,12 +48,13 @@ struct range {
 #define LAYOUT_MAX_SIZE 4096
 #define LAYOUT_HEADER_SIZE 24
 #define LAYOUT_RANGE_SIZE 16
+#define LAYOUT_STRICT 1 /* end rather than go on without all of a range */
 #define LAYOUT_MAX_RANGES ((LAYOUT_MAX_SIZE - LAYOUT_HEADER_SIZE) / LAYOUT_RANGE_SIZE)
 struct layout_file {
 	char magic[8];
 	u64 limit;
 	u32 count;
-	u32 flags;
+	u32 flags; /* LAYOUT_STRICT or 0 */
 	struct {
 		u64 start; /* and the kind, in the bits that are zero in the address of a page */
 		u64 end;
@@ -66,6 +67,7 @@ static struct {
 	u64 limit; /* the first address that no Windows program may get */
 	u32 count;
 	u32 from_file;
+	u32 strict; /* so many of the ranges must be had whole */
 	struct range range[LAYOUT_MAX_RANGES + 1];
 } plan;
 
@@ -230,7 +232,7 @@ static void plan_from(const struct layout_file *l, u64 size)
 	for (u32 i = 0; i < sizeof(l->magic); i++)
 		if (l->magic[i] != LAYOUT_MAGIC[i])
 			die(LAYOUT_PATH, "does not begin with " LAYOUT_MAGIC, "");
-	if (l->flags != 0)
+	if (l->flags & ~LAYOUT_STRICT)
 		die(LAYOUT_PATH, "has flags that this preloader does not know", "");
 	if (l->count > LAYOUT_MAX_RANGES || size != LAYOUT_HEADER_SIZE + l->count * LAYOUT_RANGE_SIZE)
 		die(LAYOUT_PATH, "does not have the size that its number of ranges calls for", "");
@@ -238,6 +240,7 @@ static void plan_from(const struct layout_file *l, u64 size)
 		die(LAYOUT_PATH, "has a limit that is not the address of a page", "");
 	plan.limit = l->limit;
 	plan.from_file = 1;
+	plan.strict = l->flags & LAYOUT_STRICT ? l->count : 0;
 	for (u32 i = 0; i < l->count; i++) {
 		u64 kind = l->range[i].start % PAGE_SIZE, start = l->range[i].start - kind, end = l->range[i].end;
 
@@ -398,6 +401,9 @@ __attribute__((noreturn)) static void cannot_reserve(u64 start, u64 end, long er
 					      error_text(err));
 }
 
+/* The range that is being taken ends the process if something is there already. */
+static u32 must_be_whole;
+
 /*
  * Takes the free parts of a range out of circulation. Halves the range until
  * a half is free or full. What was taken is added to a list if there is one.
@@ -435,8 +441,11 @@ static void reserve(u64 start, u64 end, struct pieces *list)
 	 */
 	if (err != -EEXIST && ((err != -EPERM && err != -EACCES) || (plan.from_file && list == &published)))
 		cannot_reserve(start, end, err);
-	if (end - start == PAGE_SIZE || (err == -EEXIST && all_mapped(start, end)))
+	if (end - start == PAGE_SIZE || (err == -EEXIST && all_mapped(start, end))) {
+		if (must_be_whole)
+			cannot_reserve(start, end, err);
 		return;
+	}
 	middle = start + ALIGN_DOWN((end - start) / 2, PAGE_SIZE);
 	reserve(start, middle, list);
 	reserve(middle, end, list);
@@ -447,6 +456,8 @@ static void reserve_around_stack(const struct range *r, struct pieces *list)
 {
 	u64 room_end = ALIGN_DOWN(kernel_stack, PAGE_SIZE);
 
+	if (must_be_whole && r->start < room_end && stack_room < r->end)
+		cannot_reserve(r->start, r->end, -EEXIST);
 	if (r->start < stack_room)
 		reserve(r->start, r->end < stack_room ? r->end : stack_room, list);
 	reserve(r->start > room_end ? r->start : room_end, r->end, list);
@@ -455,9 +466,14 @@ static void reserve_around_stack(const struct range *r, struct pieces *list)
 /* Does that with all ranges of a kind. */
 static void reserve_kind(u64 kind, struct pieces *list)
 {
-	for (u32 i = 0; i < plan.count; i++)
-		if (plan.range[i].kind == kind)
-			reserve_around_stack(&plan.range[i], list);
+	for (u32 i = 0; i < plan.count; i++) {
+		if (plan.range[i].kind != kind)
+			continue;
+		/* What the environment adds is mostly in a range that has been taken already. */
+		must_be_whole = kind == RESERVE && i < plan.strict;
+		reserve_around_stack(&plan.range[i], list);
+	}
+	must_be_whole = 0;
 }
 
 /*

@@ -854,7 +854,7 @@ func testMalformedLayout(t *testing.T, m *machine) {
 		"short header":         good[:23],
 		"magic":                changed(0, 'w'),
 		"version":              changed(7, '1'),
-		"flags":                changed(20, 1),
+		"flags":                changed(20, 2),
 		"count too high":       changed(16, 3),
 		"count too low":        changed(16, 1),
 		"count huge":           changed(19, 0xff),
@@ -894,6 +894,29 @@ func testMalformedLayout(t *testing.T, m *machine) {
 		t.Run("WINEPRELOADRESERVE="+value, func(t *testing.T) {
 			refused(t, run{machine: m, preloader: preloader, env: []string{"WINEPRELOADRESERVE=" + value}}, "WINEPRELOADRESERVE", "/bin/true")
 		})
+	}
+}
+
+// TestStrict has a plan with a range in which the preloader itself is: what is there is left alone, unless all of it is
+// demanded. An image that lies in a range of the plan is no obstacle.
+func TestStrict(t *testing.T) { forMachines(t, testStrict) }
+
+func testStrict(t *testing.T, m *machine) {
+	preloader := preloaderFile(t, m)
+	path := buildProbe(t, m, "pie")
+	strict := func(ranges ...span) []byte {
+		layout := encodeLayout(m.defaultLimit, ranges...)
+		layout[20] = 1
+		return layout
+	}
+	free, used := span{0x10000, 0x20000}, m.zone
+	probe(t, run{machine: m, preloader: preloader, layout: strict(free), env: []string{"WINEPRELOADRESERVE=10000-18000"}}, path)
+	probe(t, run{machine: m, preloader: preloader, layout: encodeLayout(m.defaultLimit, free, used)}, path)
+	var said bytes.Buffer
+	cmd := run{machine: m, preloader: preloader, layout: strict(free, used)}.command(t, path)
+	cmd.Stderr = &said
+	if err := cmd.Run(); err == nil || !strings.Contains(said.String(), " cannot be reserved: the addresses are in use\n") {
+		t.Errorf("%v, standard error %q", err, said.String())
 	}
 }
 
