@@ -74,7 +74,7 @@ func TestUnmarshalStubErrors(t *testing.T) {
 		change(7, '1'):          "layout: does not start with WBLAYT02",
 		change(8, 1):            "layout: limit 0x7fffffff0001 is not the address of a page",
 		change(16, 2):           "layout: 40 bytes do not hold 2 ranges",
-		change(20, 1):           "layout: unknown flags 0x1",
+		change(20, 2):           "layout: unknown flags 0x2",
 		change(24, 6):           "layout: range 10000-20000 is of the unknown kind 6",
 		change(25, 1):           "layout: range 10000-20000 is of the unknown kind 256",
 		change(32, 1):           "layout: range 10000-20001 is empty, unaligned or out of order",
