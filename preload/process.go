@@ -2,6 +2,7 @@ package preload
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -120,28 +121,58 @@ func (p *Process) Facts() ProcessFacts {
 //
 // Those of pe.Open, and of opening.
 func (p *Process) Image(m Mapping) (*pe.Image, io.Closer, error) {
-	fd, err := syscall.Open(p.path(fmt.Sprintf("map_files/%x-%x", m.Range.Start, m.Range.End)), openPath|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, &fs.PathError{Op: "open", Path: m.Path, Err: err}
+	f, err := p.mapped(m)
+	if errors.Is(err, syscall.EPERM) {
+		f, err = p.named(m)
 	}
-	defer syscall.Close(fd)
-	var st syscall.Stat_t
-	if err := syscall.Fstat(fd, &st); err != nil {
-		return nil, nil, &fs.PathError{Op: "stat", Path: m.Path, Err: err}
-	}
-	if st.Mode&syscall.S_IFMT != syscall.S_IFREG { // a device may act on being opened
-		return nil, nil, &fs.PathError{Op: "open", Path: m.Path, Err: fs.ErrInvalid}
-	}
-	f, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(fd), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, nil, err
 	}
-	img, err := pe.Open(f, st.Size)
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: m.Path, Err: fs.ErrInvalid}
+	}
+	var img *pe.Image
+	if err == nil {
+		img, err = pe.Open(f, info.Size())
+	}
 	if err != nil {
 		f.Close()
 		return nil, nil, err
 	}
 	return img, f, nil
+}
+
+// mapped opens the file of a mapping itself.
+func (p *Process) mapped(m Mapping) (*os.File, error) {
+	fd, err := syscall.Open(p.path(fmt.Sprintf("map_files/%x-%x", m.Range.Start, m.Range.End)), openPath|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: m.Path, Err: err}
+	}
+	defer syscall.Close(fd)
+	var st syscall.Stat_t
+	if err := syscall.Fstat(fd, &st); err != nil {
+		return nil, &fs.PathError{Op: "stat", Path: m.Path, Err: err}
+	}
+	if st.Mode&syscall.S_IFMT != syscall.S_IFREG { // a device may act on being opened
+		return nil, &fs.PathError{Op: "open", Path: m.Path, Err: fs.ErrInvalid}
+	}
+	return os.OpenFile("/proc/self/fd/"+strconv.Itoa(fd), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+}
+
+// named opens what is at the path of a mapping in the process's root directory,
+// and nothing outside of that.
+func (p *Process) named(m Mapping) (*os.File, error) {
+	root, err := os.OpenRoot(p.path("root"))
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	name := strings.TrimPrefix(m.Path, "/")
+	if info, err := root.Lstat(name); err != nil || !info.Mode().IsRegular() {
+		return nil, cmp.Or(err, error(&fs.PathError{Op: "open", Path: m.Path, Err: fs.ErrInvalid}))
+	}
+	return root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }
 
 // openPath is O_PATH of open(2), which package syscall lacks.
