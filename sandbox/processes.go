@@ -3,9 +3,11 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"winbox/sandbox/cgroup"
 )
@@ -42,8 +44,11 @@ func (c *Container) inPIDNamespace() ([]int, error) {
 		return nil, err
 	}
 	defer process.Close() // as long as it is open, the number is nobody else's
-	namespace := func(pid int) (string, error) { return os.Readlink("/proc/" + strconv.Itoa(pid) + "/ns/pid") }
-	own, err := namespace(c.rec.PID)
+	own, err := pidNamespace(c.rec.PID)
+	if errors.Is(err, fs.ErrPermission) {
+		// An init that stays lets nobody look at it, but at the program that it waits for.
+		own, err = pidNamespaceOfChild(c.rec.PID)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list the processes of container %s: %w", c.rec.ID, err)
 	}
@@ -58,12 +63,29 @@ func (c *Container) inPIDNamespace() ([]int, error) {
 			continue
 		}
 		// Those of other users cannot be looked at, nor those that have ended.
-		if other, err := namespace(pid); err == nil && other == own {
+		if other, err := pidNamespace(pid); err == nil && other == own {
 			pids = append(pids, pid)
 		}
 	}
 	slices.Sort(pids)
 	return pids, nil
+}
+
+// pidNamespace names the pid namespace of a process.
+func pidNamespace(pid int) (string, error) { return os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid)) }
+
+// pidNamespaceOfChild names the pid namespace that the first child of a process is in.
+func pidNamespaceOfChild(pid int) (string, error) {
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return "", err
+	}
+	first, _, _ := strings.Cut(string(children), " ")
+	child, err := strconv.Atoi(first)
+	if err != nil {
+		return "", fmt.Errorf("process %d has no children", pid)
+	}
+	return pidNamespace(child)
 }
 
 // NoGroupError says that something needs the container's control group and

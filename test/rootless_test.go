@@ -45,6 +45,23 @@ func TestRootless(t *testing.T) {
 			if owner := info.Sys().(*syscall.Stat_t).Uid; owner != uid {
 				t.Errorf("the program's file belongs to user %d, want %d", owner, uid)
 			}
+			// Without a control group, and without the right to look at the program's files by their place in memory.
+			waiting := b.launch(append(test.flags, base)...)
+			stdin := waiting.follow()
+			waiting.line()
+			id, _ := b.container()
+			if m := b.maps(0, id); len(m.Processes) != 1 || m.Processes[0].Program != "base.exe" {
+				t.Errorf("maps: %+v", m)
+			}
+			if ps := b.call("ps", id).wait(); ps.code() != 0 || strings.Count(ps.text(), "\n") < 3 {
+				t.Errorf("ps: exit code %d\n%s%s", ps.code(), ps.text(), ps.err.String())
+			}
+			if err := stdin.Close(); err != nil {
+				t.Error(err)
+			}
+			if waiting.wait().code() != 0 {
+				t.Errorf("exit code %d\n%s", waiting.code(), waiting.err.String())
+			}
 			if line := b.run(append(test.flags, "missing.exe")...).wantLine(127); !strings.Contains(line, "missing.exe") {
 				t.Errorf("a missing program: %q", line)
 			}
