@@ -48,7 +48,7 @@ func testSharedHeapReport(t *testing.T, m *machine) {
 	path, preloader := buildProbe(t, m, "pie"), preloaderFile(t, m)
 	heap := span{0x80000000, 0x80100000}
 	ranges := []span{{0x10000, 0x60000000}, share(heap.start, heap.end), {0x80100000, 0x90000000}}
-	got := probe(t, run{machine: m, preloader: preloader, layout: m.layout(m.defaultLimit, ranges...)}, path)
+	got := probe(t, run{machine: m, preloader: preloader, fixed: true, layout: m.layout(m.defaultLimit, ranges...)}, path)
 	if want := []span{ranges[0], ranges[2]}; fmt.Sprint(got.reserved) != fmt.Sprint(want) {
 		t.Errorf("published %x, want %x", got.reserved, want)
 	}

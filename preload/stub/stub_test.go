@@ -728,8 +728,13 @@ func testDefaultLayout(t *testing.T, m *machine) {
 	for _, fixed := range []bool{false, true} {
 		got := probe(t, run{machine: m, preloader: preloader, fixed: fixed}, path)
 		checkReserved(t, got, m.defaultFill, m.defaultRanges, path)
-		if want := m.defaultRanges[:2]; len(got.reserved) != len(m.defaultRanges) || fmt.Sprint(got.reserved[:2]) != fmt.Sprint(want) {
-			t.Errorf("published %x, want %x and no more than %d", got.reserved, want, len(m.defaultRanges))
+		// Randomisation puts the stack into the highest range now and then, which makes two of it.
+		most := len(m.defaultRanges)
+		if !fixed {
+			most++
+		}
+		if want := m.defaultRanges[:2]; len(got.reserved) > most || len(got.reserved) < len(m.defaultRanges) || fmt.Sprint(got.reserved[:2]) != fmt.Sprint(want) {
+			t.Errorf("published %x, want %x and no more than %d", got.reserved, want, most)
 		}
 	}
 }
@@ -809,8 +814,8 @@ func testImageRange(t *testing.T, m *machine) {
 	}
 	more := len(m.defaultRanges) - 2
 	for value, want := range tests {
-
-		got := probe(t, run{machine: m, preloader: preloader, env: []string{"WINEPRELOADRESERVE=" + value}}, path)
+		// Randomisation puts the stack into the highest range now and then, which makes two of it.
+		got := probe(t, run{machine: m, preloader: preloader, fixed: true, env: []string{"WINEPRELOADRESERVE=" + value}}, path)
 		if len(got.reserved) != len(want)+more || fmt.Sprint(got.reserved[:len(want)]) != fmt.Sprint(want) {
 			t.Errorf("WINEPRELOADRESERVE=%s: published %x, want %x and %d more", value, got.reserved, want, more)
 		}
