@@ -190,7 +190,7 @@ func (s *Store) Remove(name string) error {
 		return err
 	}
 	if len(users) > 0 {
-		return fmt.Errorf("runtime %s is used by the container %s: delete that first", name, users[0])
+		return fmt.Errorf("runtime %s is in use: delete first: %s", name, strings.Join(users, ", "))
 	}
 	if record.Name != "" {
 		if err := os.Remove(filepath.Join(s.dir(), record.Name)); err != nil {
