@@ -2,7 +2,11 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,49 +42,57 @@ func (c *Container) notRunning() error {
 }
 
 // Watch calls stats after each interval, and oom when the OOM killer has struck,
-// until the container's first process ends, ctx ends, or one of them fails.
+// until the container's first process ends, ctx ends, or one of them fails. It
+// gives how a Windows container has ended, if it has and was not killed as a whole.
 //
 // # Errors
 //
 // Those of [Container.Stats] at the begin, and that of stats or oom.
-func (c *Container) Watch(ctx context.Context, interval time.Duration, stats func(*cgroup.Details) error, oom func() error) error {
+func (c *Container) Watch(ctx context.Context, interval time.Duration, stats func(*cgroup.Details) error, oom func() error) (*Exit, error) {
 	if c.Status() == oci.Stopped {
-		return c.notRunning()
+		return nil, c.notRunning()
+	}
+	// Opened now: the container may be removed as soon as it has ended.
+	record, err := os.Open(filepath.Join(c.dir, exitFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	} else if err == nil {
+		defer record.Close()
 	}
 	g, err := c.needGroup("there are no events")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	fd, err := unix.PidfdOpen(c.rec.PID, 0)
 	if err != nil || !alive(c.rec.PID, c.rec.StartTime) {
 		if err == nil {
 			unix.Close(fd)
 		}
-		return c.notRunning()
+		return nil, c.notRunning()
 	}
 	defer unix.Close(fd)
 	kills, err := g.OOMKills()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	next := time.Now().Add(interval)
 	for ctx.Err() == nil {
 		ended, err := readable(fd, min(oomInterval, max(0, time.Until(next))))
 		if err != nil {
-			return fmt.Errorf("wait for the end of container %s: %w", c.rec.ID, err)
+			return nil, fmt.Errorf("wait for the end of container %s: %w", c.rec.ID, err)
 		}
 		now, err := g.OOMKills()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if now > kills {
 			kills = now
 			if err := oom(); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		if ended {
-			return nil
+			return readExit(record), nil
 		}
 		if time.Now().Before(next) {
 			continue
@@ -90,15 +102,15 @@ func (c *Container) Watch(ctx context.Context, interval time.Duration, stats fun
 		if err != nil {
 			// The group may be gone although the process was there a moment ago.
 			if !alive(c.rec.PID, c.rec.StartTime) {
-				return nil
+				return readExit(record), nil
 			}
-			return err
+			return nil, err
 		}
 		if err := stats(details); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // readable waits at most so long for a descriptor to become readable, as a

@@ -13,8 +13,8 @@ import (
 // of a Windows container's main process.
 const exitFile = "exit"
 
-// exitRecordSize is the size of the record in it: the status of wait4(2), the
-// argument of exit_group(2), whether that is known, and zero; 32 bits each.
+// exitRecordSize is the size of the record in it: the exit status of process 1,
+// the argument of exit_group(2), whether that is known, and zero; 32 bits each.
 const exitRecordSize = 16
 
 // openExitRecord makes the file that the init ELF writes to.
@@ -26,13 +26,37 @@ func openExitRecord(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// ExitCode is what a Windows container's main process passed to ExitProcess,
-// all 32 bits. ok is false as long as it runs, when it was killed, and when the
-// kernel does not tell (seccomp_unotify(2) is refused in some sandboxes).
-func (c *Container) ExitCode() (code uint32, ok bool) {
-	data, err := os.ReadFile(filepath.Join(c.dir, exitFile))
-	if err != nil || len(data) != exitRecordSize {
-		return 0, false
+// Exit is how a Windows container has ended.
+type Exit struct {
+	// Code is the exit status of process 1, as engines see it.
+	Code int `json:"exitCode"`
+	// WindowsCode is what the main process passed to ExitProcess, all 32 bits; nil
+	// when it was killed, and when the kernel does not tell (seccomp_unotify(2) is
+	// refused in some sandboxes). Wine passes on 1 for a code whose low eight bits are zero.
+	WindowsCode *uint32 `json:"windowsExitCode"`
+}
+
+// Exit tells how a Windows container has ended; nil as long as it runs, and for others.
+func (c *Container) Exit() *Exit {
+	f, err := os.Open(filepath.Join(c.dir, exitFile))
+	if err != nil {
+		return nil
 	}
-	return binary.LittleEndian.Uint32(data[4:]), binary.LittleEndian.Uint32(data[8:]) == 1
+	defer f.Close()
+	return readExit(f)
+}
+
+// readExit reads the exit record, once it is written; a nil file is that of
+// a container that leaves none.
+func readExit(f *os.File) *Exit {
+	var data [exitRecordSize]byte
+	if _, err := f.ReadAt(data[:], 0); err != nil {
+		return nil
+	}
+	e := &Exit{Code: int(binary.LittleEndian.Uint32(data[:]))}
+	if binary.LittleEndian.Uint32(data[8:]) == 1 {
+		code := binary.LittleEndian.Uint32(data[4:])
+		e.WindowsCode = &code
+	}
+	return e
 }

@@ -18,9 +18,8 @@ import (
 type Result struct {
 	// ExitCode is that of the program; 128 plus the signal's number when it was killed.
 	ExitCode int
-	// WindowsExitCode is all 32 bits of it, when WindowsExited.
-	WindowsExitCode uint32
-	WindowsExited   bool
+	// WindowsExitCode is [Exit.WindowsCode].
+	WindowsExitCode *uint32
 	// TimedOut tells that the context ended before the program did.
 	TimedOut bool
 	// Interrupted tells that the caller was asked to stop (SIGINT, SIGTERM, SIGHUP).
@@ -129,7 +128,9 @@ func Run(ctx context.Context, opt Options, keep bool, started func(*Container)) 
 	})
 	res.ExitCode = exitCode(status)
 	res.Duration = time.Since(begin)
-	res.WindowsExitCode, res.WindowsExited = c.ExitCode()
+	if e := c.Exit(); e != nil {
+		res.WindowsExitCode = e.WindowsCode
+	}
 	tty.finish()
 	if g := c.Group(); g != nil {
 		res.OOMKills, _ = g.OOMKills() // unknown counts as none

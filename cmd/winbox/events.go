@@ -17,7 +17,8 @@ func eventsCommand(g *globals) *cli.Command {
 		Usage: "print statistics and out-of-memory events of a container as JSON, one a line",
 		Description: `Statistics are printed at each interval until the container ends, with the
 fields of runc's events; a line with the type oom comes when the kernel has
-killed for want of memory.
+killed for want of memory, one with the type exit when a Windows program has
+ended, with its exit code.
 
     winbox events --stats box1`,
 		ArgsUsage: "ID",
@@ -41,7 +42,11 @@ killed for want of memory.
 				}
 				return stats(d)
 			}
-			return ct.Watch(c.Context, interval, stats, func() error { return out.Encode(&event{Type: "oom", ID: ct.ID()}) })
+			end, err := ct.Watch(c.Context, interval, stats, func() error { return out.Encode(&event{Type: "oom", ID: ct.ID()}) })
+			if err != nil || end == nil {
+				return err
+			}
+			return out.Encode(&event{Type: "exit", ID: ct.ID(), Data: end})
 		}),
 	}
 }
@@ -49,9 +54,9 @@ killed for want of memory.
 // event and the types below are the JSON of runc's events, which callers parse;
 // the names of the fields are runc's, and so is what is left out when zero.
 type event struct {
-	Type string      `json:"type"`
-	ID   string      `json:"id"`
-	Data *eventStats `json:"data,omitempty"`
+	Type string `json:"type"`
+	ID   string `json:"id"`
+	Data any    `json:"data,omitempty"` // *eventStats, or for exit, which is winbox's own, *sandbox.Exit
 }
 
 type eventStats struct {

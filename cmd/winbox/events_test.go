@@ -44,12 +44,13 @@ func TestEventJSON(t *testing.T) {
 func TestEvents(t *testing.T) {
 	b := newBox(t, "busybox sleep 1000", &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(64 << 20))}})
 	b.fail("duration interval must be greater than 0", "events", "--interval", "0s", b.id)
-	var e event
+	data := &eventStats{}
+	e := event{Data: data}
 	text := b.succeed("events", "--stats", b.id)
 	if err := json.Unmarshal([]byte(text), &e); err != nil {
 		t.Fatal(err)
 	}
-	if strings.Count(text, "\n") != 1 || e.Type != "stats" || e.ID != b.id || e.Data.Memory.Usage.Limit != 64<<20 || e.Data.Pids.Current == 0 {
+	if strings.Count(text, "\n") != 1 || e.Type != "stats" || e.ID != b.id || data.Memory.Usage.Limit != 64<<20 || data.Pids.Current == 0 {
 		t.Errorf("event %s", text)
 	}
 	b.stop()

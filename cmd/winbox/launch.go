@@ -368,10 +368,7 @@ func (l *launch) finish(res *sandbox.Result) error {
 func (l *launch) writeStatus(res *sandbox.Result, code int, oom bool) error {
 	s := status{
 		ID: l.id, Program: l.program.Host, ExitCode: code, OOMKilled: oom, TimedOut: res.TimedOut, Duration: res.Duration.Seconds(),
-		Layout: l.observed,
-	}
-	if res.WindowsExited {
-		s.WindowsExitCode = &res.WindowsExitCode
+		WindowsExitCode: res.WindowsExitCode, Layout: l.observed,
 	}
 	if res.Stats != nil {
 		s.Memory = &memoryStatus{Peak: res.Stats.Memory.Peak}

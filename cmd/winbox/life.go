@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"winbox/oci"
 	"winbox/sandbox"
 )
 
@@ -39,12 +40,22 @@ func stateCommand(g *globals) *cli.Command {
 		Name:  "state",
 		Usage: "print the state of a container as JSON",
 		Description: `The state as the OCI runtime specification has it. The status is creating,
-created, running, paused or stopped; pid is 0 when stopped.`,
+created, running, paused or stopped; pid is 0 when stopped. A Windows container
+that has stopped has exitCode, its exit status, and windowsExitCode, all 32 bits
+of what the program ended with; null when it was killed.`,
 		ArgsUsage: "ID",
 		Action: g.onContainer(func(c *cli.Context, ct *sandbox.Container) error {
 			out := json.NewEncoder(c.App.Writer)
 			out.SetIndent("", "  ")
-			return out.Encode(ct.State())
+			var state struct {
+				oci.State
+				*sandbox.Exit // its fields are left out when it is nil
+			}
+			// The exit code is written before the container stops.
+			if state.State = ct.State(); state.Status == oci.Stopped {
+				state.Exit = ct.Exit()
+			}
+			return out.Encode(&state)
 		}),
 	}
 }

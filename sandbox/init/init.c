@@ -83,7 +83,16 @@ struct child {
 	u32 code, code_known; /* what it passed to exit_group(2), all 32 bits */
 };
 
-/* What is left in the status file (sandbox.exitRecord). */
+/* How process 1 is to go about it: program.(*compiler).supervision writes this into the program's data. */
+struct supervision {
+	u64 grace; /* milliseconds for the processes that outlive the main one */
+	struct status {
+		u32 code, status;
+	} *statuses; /* the exit status for exit codes that do not fit in one */
+	u64 count;
+};
+
+/* What is left in the exit record (exitFile of package sandbox); status is that of process 1. */
 struct exit_record {
 	u32 status, code, code_known, zero;
 };
@@ -162,16 +171,34 @@ static int attend(struct child *main_child, struct __kernel_timespec *timeout)
 	return 1;
 }
 
+/* The exit status of process 1, which is all that an engine sees of the program's end. */
+static int exit_status(const struct child *main_child, const struct supervision *how)
+{
+	/* The status of wait4(2): a signal in the low seven bits, else the low eight bits of the exit code above them. */
+	int low = main_child->status >> 8 & 0xff;
+	u64 i;
+
+	if (main_child->status & 0x7f)
+		return 128 + (main_child->status & 0x7f);
+	if (!main_child->code_known || main_child->code <= 0xff)
+		return low;
+	for (i = 0; i < how->count; i++)
+		if (how->statuses[i].code == main_child->code)
+			return (int)how->statuses[i].status;
+	low = main_child->code & 0xff;
+	return low ? low : 1;
+}
+
 /*
  * Process 1 of a Windows container: passes signals on to the program, reaps
  * what is orphaned, and when the program has ended lets the wineserver write
  * the registry before everything else dies with process 1 (pid_namespaces(7)).
  */
-static __attribute__((noreturn)) void supervise(int channel, u32 index, const char **argv, long envp, u64 grace, int exits, int status, int hold)
+static __attribute__((noreturn)) void supervise(int channel, u32 index, const char **argv, long envp, struct supervision *how, int exits, int status, int hold)
 {
 	struct child child = { 0, 0, 0, 0, 0 };
 	u64 all = ~0ULL, none = 0;
-	struct __kernel_timespec left = { (i64)(grace / 1000), (i64)(grace % 1000) * 1000000 };
+	struct __kernel_timespec left = { (i64)(how->grace / 1000), (i64)(how->grace % 1000) * 1000000 };
 	long fd;
 
 	/*
@@ -216,19 +243,18 @@ static __attribute__((noreturn)) void supervise(int channel, u32 index, const ch
 		reap(&child);
 	}
 	/* kill(2) with -1: every process of this pid namespace but the caller. SIGTERM makes a wineserver save the registry. */
-	if (grace && reap(&child)) {
+	if (how->grace && reap(&child)) {
 		syscall2(__NR_kill, -1, SIGTERM);
 		while (reap(&child) && attend(&child, &left))
 			;
 	}
 	{
-		struct exit_record record = { (u32)child.status, child.code, child.code_known, 0 };
+		struct exit_record record = { (u32)exit_status(&child, how), child.code, child.code_known, 0 };
 
 		/* write(2): whoever started the container, or asks for its state later, reads it. */
 		syscall3(__NR_write, STATUS_FD, &record, sizeof(record));
 	}
-	/* The status of wait4(2): a signal in the low seven bits, else the exit code in the next eight. */
-	exit_process(child.status & 0x7f ? 128 + (child.status & 0x7f) : child.status >> 8 & 0xff);
+	exit_process(exit_status(&child, how));
 }
 
 static int tolerated(const struct instruction *in, long result)
@@ -292,7 +318,7 @@ static __attribute__((noreturn)) void run(u8 *base)
 			result = a[1] == a[2] ? -a[0] : 0;
 			break;
 		case OP_SUPERVISE:
-			supervise(channel, i, (const char **)a[0], a[1], (u64)a[2], (int)a[3], (int)a[4], (int)a[5]);
+			supervise(channel, i, (const char **)a[0], a[1], (struct supervision *)a[2], (int)a[3], (int)a[4], (int)a[5]);
 		default:
 			result = -ENOSYS;
 		}

@@ -295,7 +295,7 @@ func (c *compiler) execute() error {
 		if len(files) != 1 {
 			return fmt.Errorf("process.args[0]: %q: a supervised program needs a path", p.Args[0])
 		}
-		c.special(OpSupervise, "supervise", fmt.Sprintf("exec: %q", p.Args[0]), argv, envp, c.opt.StopGrace, exits, c.opt.Status, c.opt.Hold)
+		c.special(OpSupervise, "supervise", fmt.Sprintf("exec: %q", p.Args[0]), argv, envp, c.supervision(), exits, c.opt.Status, c.opt.Hold)
 		return nil
 	}
 	for i, file := range files {

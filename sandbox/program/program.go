@@ -28,9 +28,9 @@ const (
 	OpFail
 	// OpSupervise forks and executes Args[0] (argv; its first string is the
 	// path) with Args[1] (envp), and stays as process 1: it reaps every child,
-	// passes signals on and, when the main process has ended, gives the others
-	// Args[2] milliseconds after SIGTERM before it exits with the main one's
-	// status. Args[3] is the descriptor that tells of exit codes, Args[4] that
+	// passes signals on and, when the main process has ended, exits with the
+	// status that stands for its exit code. How it goes about it is the data at
+	// Args[2]: see (*compiler).supervision. Args[3] is the descriptor that tells of exit codes, Args[4] that
 	// of the exit record, Args[5] one to keep open; 0 is none.
 	OpSupervise
 )
