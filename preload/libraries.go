@@ -23,3 +23,23 @@ func LibraryRanges(machine pe.Machine) []Range {
 	}
 	return nil
 }
+
+// EngineRanges is where "winbox runtime build" puts the engine's own libraries
+// for machine, the best range first; nil for a machine that is not x86-64 or
+// x86. Every plan reserves them, and nobody else's libraries are there unasked:
+//
+//   - 64 bits: below LibraryRanges, above 0x180000000, where linkers put
+//     libraries.
+//   - 32 bits: the lower end of what the server hands out from the top, so that
+//     it comes to them after 192 MiB of an application's libraries that may be
+//     anywhere. Wine 10's own take 110 MiB. 64-bit ones that must be below 4 GiB
+//     are here, too.
+func EngineRanges(machine pe.Machine) []Range {
+	switch machine {
+	case pe.MachineAMD64:
+		return []Range{{0x380000000, 0x3c0000000}}
+	case pe.MachineI386:
+		return []Range{{0x68000000, 0x70000000}, {0x60000000, 0x68000000}}
+	}
+	return nil
+}

@@ -1,6 +1,7 @@
 package preload_test
 
 import (
+	"slices"
 	"testing"
 
 	"winbox/preload"
@@ -19,13 +20,19 @@ func TestLibraryRanges(t *testing.T) {
 		if len(ranges) == 0 {
 			t.Errorf("%s: none", tt.name)
 		}
+		for _, own := range preload.EngineRanges(img.Machine) {
+			if slices.ContainsFunc(ranges, own.Overlaps) {
+				t.Errorf("%s: %s is for an application's libraries, too", tt.name, own)
+			}
+			ranges = append(ranges, own)
+		}
 		for _, r := range ranges {
 			if !reserved(l, r.Start, r.End) || r.Start%pe.Granularity != 0 || r.End%pe.Granularity != 0 {
 				t.Errorf("%s: %s is not reserved: %v", tt.name, r, l.Reservations())
 			}
 		}
 	}
-	if preload.LibraryRanges(pe.MachineARM64) != nil {
+	if preload.LibraryRanges(pe.MachineARM64) != nil || preload.EngineRanges(pe.MachineARM64) != nil {
 		t.Error("ranges for a machine that does not run")
 	}
 }

@@ -352,3 +352,65 @@ func (s *space) private(r preload.Range) (bytes uint64) {
 	}
 	return bytes
 }
+
+// builtins checks Wine's own libraries in the process, as far as they are mapped to run, and gives their number. Each must
+// be at the base that its file names, and no page may be the process's own but those that Wine or the library itself writes
+// to: data, tables of exports (Wine takes some out of those of 32-bit ones), and the addresses of what is imported.
+func (s *space) builtins() (n int) {
+	t := s.box.t
+	t.Helper()
+	pages, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", s.pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pages.Close()
+	for _, mapping := range s.maps() {
+		if mapping.Offset != 0 || mapping.Inode == 0 || mapping.Perms[3] != 'p' || !strings.HasSuffix(filepath.Dir(mapping.Path), "-windows") {
+			continue
+		}
+		path := mapping.Path
+		if s.box.plain == nil { // else it is in the tests' own mount namespace
+			path = fmt.Sprintf("/proc/%d/root%s", s.pid, path)
+		}
+		image, closer, err := pe.OpenFile(path)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		closer.Close()
+		n++
+		base := mapping.Range.Start
+		switch {
+		case base == image.ImageBase:
+		case s.box.plain != nil && image.DLLCharacteristics&pe.DynamicBase != 0: // Wine 9 and later move it
+			continue
+		default:
+			t.Errorf("%s is at %#x, its base is %#x", mapping.Path, base, image.ImageBase)
+			continue
+		}
+		if s.machine.kind == "" && filepath.Base(path) == "zlib1.dll" {
+			continue // mingw-w64's, as Debian has it: not laid out to be mapped
+		}
+		const exports, importedAddresses = 0, 12 // data directories
+		written := []pe.Directory{image.Directories[exports], image.Directories[importedAddresses]}
+		for _, section := range image.Sections {
+			if section.Flags&pe.SectionWrite != 0 {
+				continue
+			}
+			for rva := section.VirtualAddress; rva < section.VirtualAddress+section.VirtualSize; rva += 4096 {
+				if slices.ContainsFunc(written, func(d pe.Directory) bool { return rva+4096 > d.RVA && rva < d.RVA+d.Size }) {
+					continue
+				}
+				var entry [8]byte
+				if _, err := pages.ReadAt(entry[:], int64((base+uint64(rva))/4096*8)); err != nil {
+					t.Fatal(err)
+				}
+				// Documentation/admin-guide/mm/pagemap.rst: bit 63 is "present", bit 61 "of a file or shared".
+				if entry[7]&0x80 != 0 && entry[7]&0x20 == 0 {
+					t.Errorf("%s: the page %#x of %s is private", mapping.Path, rva, section.Name)
+				}
+			}
+		}
+	}
+	return n
+}

@@ -189,6 +189,9 @@ func (s *Store) build(ctx context.Context, opt BuildOptions, draft string, say f
 	}
 	about := wine.Record()
 	record := &about
+	if record.Unplaced, err = placeLibraries(tree, wine); err != nil {
+		return nil, err
+	}
 	record.Name, record.Source, record.Created = "", source, time.Now().UTC().Truncate(time.Second)
 	if record.Untrimmed, err = treeSize(from); err != nil {
 		return nil, err

@@ -41,6 +41,8 @@ type Record struct {
 	// Size is that of all files, in bytes; Untrimmed that of the root file system that they were taken from.
 	Size      int64 `json:"size"`
 	Untrimmed int64 `json:"untrimmed"`
+	// Unplaced are Wine's own libraries that Wine loads at other bases than their files name: see placeLibraries.
+	Unplaced []string `json:"unplaced,omitempty"`
 	// Source says where that came from.
 	Source  string    `json:"source"`
 	Created time.Time `json:"created"`

@@ -41,12 +41,10 @@ func (img *Image) Rebasable(dropSignature bool) error {
 		return refused("built for %s", img.Machine)
 	case img.PE32Plus != (img.Machine == MachineAMD64):
 		return refused("its headers are of the other word size than %s has", img.Machine)
-	case img.ofWine():
-		return refused("part of Wine")
 	case img.Directories[DirCLR].RVA != 0:
 		// Its strong name is a hash of the file, and most of them are not mapped as images.
 		return refused("a .NET assembly")
-	case img.Subsystem == SubsystemNative:
+	case img.Subsystem == SubsystemNative && !img.OfWine():
 		return refused("a driver")
 	case img.Signed() && !dropSignature:
 		return refused("signed")
@@ -71,7 +69,8 @@ func (img *Image) Rebasable(dropSignature bool) error {
 // A *RebaseError.
 func (img *Image) Movable() error {
 	switch {
-	case !img.Relocatable():
+	case !img.Relocatable() && !(img.OfWine() && img.Characteristics&RelocsStripped == 0):
+		// Wine's own without a table have nothing to relocate. Of others the flag says little: old linkers forgot it.
 		return refused("no relocations")
 	case img.PE32Plus && !img.LargeAddressAware():
 		return refused("it must be below 2 GiB")
@@ -94,9 +93,9 @@ func (img *Image) HasOverlay() bool {
 	return img.size > int64(alignUp(uint64(end), 8)) // as a certificate table is aligned
 }
 
-// ofWine reports whether the file is one of Wine's own or stands for one: they
+// OfWine reports whether the file is one of Wine's own or stands for one: they
 // have a text behind the DOS header (Wine, tools/winebuild/spec32.c).
-func (img *Image) ofWine() bool {
+func (img *Image) OfWine() bool {
 	var text [20]byte
 	n, _ := img.r.ReadAt(text[:], dosHeaderLen) // fails for a file with no room for it
 	return bytes.HasPrefix(text[:n], []byte("Wine builtin DLL")) || bytes.HasPrefix(text[:n], []byte("Wine placeholder DLL"))

@@ -273,8 +273,6 @@ func TestRebaseErrors(t *testing.T) {
 	for i := range 8 {
 		longTable = patch(longTable, sections+40*(2+i)+12, uint32(0x3000))
 	}
-	ofWine := bytes.Clone(good)
-	copy(ofWine[64:], "Wine builtin DLL\x00")
 	const base = 0x3c0000000
 	for _, tt := range []struct {
 		name string
@@ -283,7 +281,6 @@ func TestRebaseErrors(t *testing.T) {
 		want string
 	}{
 		{"ARM64", with(func(im *petest.Image) { im.Machine = 0xaa64 }), base, "built for ARM64"},
-		{"Wine's", ofWine, base, "part of Wine"},
 		{".NET", with(func(im *petest.Image) { im.CLRFlags = 1 }), base, "a .NET assembly"},
 		{"driver", with(func(im *petest.Image) { im.Subsystem = 1 }), base, "a driver"},
 		{"no relocations", with(func(im *petest.Image) { im.Relocations = nil }), base, "no relocations"},

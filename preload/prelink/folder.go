@@ -283,6 +283,8 @@ func (f *folder) obstacle(it *item, img *pe.Image) error {
 	switch {
 	case slices.ContainsFunc(append([]string{it.Path}, it.Links...), ofWindows):
 		return &pe.RebaseError{Reason: "in a folder of Windows itself"}
+	case img.OfWine():
+		return &pe.RebaseError{Reason: "part of Wine"}
 	case !img.IsDLL() && img.HasOverlay():
 		return &pe.RebaseError{Reason: "a program with data behind its sections, which it may look for"}
 	}
