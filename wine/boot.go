@@ -3,6 +3,7 @@ package wine
 import (
 	_ "embed"
 	"fmt"
+	"strings"
 )
 
 // bootAMD64 is the small boot program, which takes the place of Wine's wineboot.exe (boot/wineboot.c).
@@ -26,22 +27,49 @@ type Boot string
 const (
 	// BootMinimal starts the wineserver and the program, nothing else. It is the default.
 	BootMinimal Boot = "minimal"
+	// BootAuto starts as much as BootMinimal, and the services the moment that somebody asks for one (boot/auto.c).
+	BootAuto Boot = "auto"
 	// BootFull starts what stock Wine starts: services, plug and play, explorer.
 	BootFull Boot = "full"
 )
 
-// The stock boot is chosen by an environment variable, which wins over the template's registry: Wine's own wineboot.exe
-// (`b` for builtin) in place of ours.
+// The profile is chosen by environment variables. The stock boot is Wine's own wineboot.exe (`b` for builtin) in place
+// of ours, by a variable that wins over the template's registry; ours reads the other one.
 const (
-	overrides = "WINEDLLOVERRIDES"
-	fullBoot  = "wineboot.exe=b"
+	overrides   = "WINEDLLOVERRIDES"
+	fullBoot    = "wineboot.exe=b"
+	bootProfile = "WINBOX_BOOT"
 )
+
+// choose sets the variables that make a process of the container boot Wine so.
+func (b Boot) choose(env map[string]string) {
+	delete(env, bootProfile)
+	switch b {
+	case BootFull:
+		env[overrides] = strings.Trim(env[overrides]+";"+fullBoot, ";")
+	case BootAuto:
+		env[bootProfile] = string(BootAuto)
+	}
+}
+
+// chosenBoot is the profile that a process with these variables has been given.
+func chosenBoot(env []string) Boot {
+	for _, setting := range env {
+		switch name, value, _ := strings.Cut(setting, "="); {
+		case name == overrides && strings.HasSuffix(value, fullBoot):
+			return BootFull
+		case name == bootProfile:
+			return Boot(value)
+		}
+	}
+	return BootMinimal
+}
 
 // check refuses an unknown profile; the empty one is [BootMinimal].
 func (b Boot) check() error {
 	switch b {
-	case "", BootMinimal, BootFull:
+	case "", BootMinimal, BootAuto, BootFull:
 		return nil
 	}
-	return fmt.Errorf("boot profile %q: want %s or %s", string(b), BootMinimal, BootFull)
+	return fmt.Errorf("boot profile %q: want %s, %s or %s", string(b), BootMinimal, BootAuto, BootFull)
 }

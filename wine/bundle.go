@@ -467,10 +467,7 @@ func (r *Runtime) inContainer(env []string, boot Boot) []string {
 		}
 		have[name] = value
 	}
-	if boot == BootFull {
-		have[overrides] = strings.TrimSuffix(have[overrides]+";"+fullBoot, ";")
-		have[overrides] = strings.TrimPrefix(have[overrides], ";")
-	}
+	boot.choose(have)
 	return settings(have)
 }
 
@@ -516,14 +513,8 @@ func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (windows 
 	if err != nil {
 		return nil, false, err
 	}
-	boot := BootMinimal
-	if slices.ContainsFunc(main.Env, func(setting string) bool {
-		return strings.HasPrefix(setting, overrides+"=") && strings.Contains(setting, fullBoot)
-	}) {
-		boot = BootFull
-	}
 	q := *p
 	q.Args = append([]string{preloader, loader, program}, p.Args[1:]...)
-	q.Env = r.inContainer(p.Env, boot)
+	q.Env = r.inContainer(p.Env, chosenBoot(main.Env))
 	return &q, true, nil
 }

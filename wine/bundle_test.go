@@ -96,7 +96,7 @@ func TestRecognize(t *testing.T) {
 func TestAnnotations(t *testing.T) {
 	for _, test := range []struct{ name, value, want string }{
 		{annotationHandler, "nt", "none of auto, windows and linux"},
-		{annotationBoot, "half", "want minimal or full"},
+		{annotationBoot, "half", "want minimal, auto or full"},
 		{annotationReserve, "10-", "want START-END"},
 		{annotationSharedHeap, "", "is not a size"}, {annotationSharedHeap, "-1", "is not a size"}, {annotationSharedHeap, "2g", "at most 512 MiB"},
 		{annotationSharedHeap, "0", ""}, {annotationSharedHeap, "32m", ""}, {annotationSharedHeap, "512m", ""},

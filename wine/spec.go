@@ -242,9 +242,6 @@ func (t *Template) environment(opt Options) ([]string, error) {
 	if err := opt.Boot.check(); err != nil {
 		return nil, err
 	}
-	if opt.Boot == BootFull {
-		env[overrides] = fullBoot
-	}
 	for _, setting := range opt.Env {
 		name, val, ok := strings.Cut(setting, "=")
 		switch {
@@ -252,11 +249,10 @@ func (t *Template) environment(opt Options) ([]string, error) {
 			return nil, fmt.Errorf("environment %q: want NAME=VALUE", setting)
 		case strings.ContainsRune(setting, 0):
 			return nil, fmt.Errorf("environment %q: has a zero byte", setting)
-		case name == overrides && env[name] != "":
-			val += ";" + env[name]
 		}
 		env[name] = val
 	}
+	opt.Boot.choose(env)
 	return settings(env), nil
 }
 

@@ -107,6 +107,10 @@ func TestSpecOptions(t *testing.T) {
 	if !slices.Contains(spec.Process.Env, "WINEDLLOVERRIDES=foo=n;wineboot.exe=b") || spec.Annotations["io.winbox.boot"] != "full" {
 		t.Errorf("full boot: %q %q", spec.Process.Env, spec.Annotations)
 	}
+	spec, _, _ = specFor(t, func(o *Options) { o.Boot = BootAuto; o.Env = []string{"WINBOX_BOOT=other"} })
+	if !slices.Contains(spec.Process.Env, "WINBOX_BOOT=auto") || spec.Annotations["io.winbox.boot"] != "auto" || chosenBoot(spec.Process.Env) != BootAuto {
+		t.Errorf("automatic boot: %q %q", spec.Process.Env, spec.Annotations)
+	}
 	spec, opt, _ := specFor(t, func(o *Options) { o.Prefix, o.Scratch = filepath.Join(o.Scratch, "kept"), "" })
 	if m := find(spec, prefixDir); m.Type != "bind" || m.Source != opt.Prefix || slices.Contains(m.Options, "ro") {
 		t.Errorf("persistent prefix: %+v", m)

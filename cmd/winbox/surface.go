@@ -51,7 +51,7 @@ func choices(command string, o *option) []string {
 	case "network":
 		return []string{"none", "host"}
 	case "boot":
-		return []string{"minimal", "full"}
+		return []string{"minimal", "auto", "full"}
 	case "rootless":
 		return []string{"auto", "true", "false"}
 	case "wow64":

@@ -21,12 +21,16 @@ NTSTATUS NTAPI NtSetValueKey(HANDLE, PUNICODE_STRING, ULONG, ULONG, PVOID, ULONG
 NTSTATUS NTAPI NtReadFile(HANDLE, HANDLE, PIO_APC_ROUTINE, PVOID, PIO_STATUS_BLOCK, PVOID, ULONG, PLARGE_INTEGER, PULONG);
 NTSTATUS NTAPI NtPowerInformation(POWER_INFORMATION_LEVEL, PVOID, ULONG, PVOID, ULONG);
 NTSTATUS NTAPI NtTerminateProcess(HANDLE, NTSTATUS);
+NTSTATUS NTAPI NtSetInformationProcess(HANDLE, PROCESSINFOCLASS, PVOID, ULONG);
 NTSTATUS NTAPI RtlGetVersion(PRTL_OSVERSIONINFOW);
 NTSTATUS NTAPI RtlQueryEnvironmentVariable_U(PWSTR, PUNICODE_STRING, PUNICODE_STRING);
 NTSTATUS NTAPI RtlFormatCurrentUserKeyPath(PUNICODE_STRING);
 
 /* A SYSTEM_INFORMATION_CLASS value that winternl.h leaves out. */
 #define SYSTEM_CPU_INFORMATION_CLASS 1
+
+/* A PROCESSINFOCLASS value of Wine's own (winternl.h of Wine: ProcessWineMakeProcessSystem). */
+#define PROCESS_MAKE_SYSTEM ((PROCESSINFOCLASS)1000)
 
 /* What class 1 returns (SYSTEM_PROCESSOR_INFORMATION). */
 struct cpu_information {
@@ -90,5 +94,9 @@ struct xstate {
 };
 
 #define NX_POLICY_OPT_IN 2
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static const HANDLE this_process = (HANDLE)(LONG_PTR)-1;
 
 #endif

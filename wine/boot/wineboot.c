@@ -14,13 +14,9 @@
  *   - the DNS domain is what follows the first dot of the host name, without a look-up;
  *   - Run, RunOnce, RunServices, pending renames and wininit.ini are left alone.
  */
-#include "nt.h"
+#include "auto.h"
 
 #include <cpuid.h>
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
-static const HANDLE this_process = (HANDLE)(LONG_PTR)-1;
 
 /* The compiler may call these by itself; there is no C library. */
 void *memset(void *to, int c, size_t n)
@@ -46,6 +42,13 @@ static size_t length(const WCHAR *s)
 	while (s[n])
 		n++;
 	return n;
+}
+
+static BOOL equal(const WCHAR *a, const WCHAR *b)
+{
+	while (*a && *a == *b)
+		a++, b++;
+	return *a == *b;
 }
 
 /* text is a string under construction in a fixed buffer; what does not fit is cut. */
@@ -472,7 +475,8 @@ void start(void)
 	UNICODE_STRING          name = name_of(L"\\KernelObjects\\__wineboot_event");
 	OBJECT_ATTRIBUTES       attr = attributes(NULL, &name);
 	HANDLE                  event = NULL, machine, dynamic;
-	WCHAR                   computer[16] = { 0 };
+	WCHAR                   computer[16] = { 0 }, profile[8];
+	HANDLE                  pipe = NULL;
 
 	describe_processor(&cpu);
 	fill_shared_page(&cpu);
@@ -488,9 +492,14 @@ void start(void)
 		NtClose(dynamic);
 	}
 	fill_volatile_environment(computer);
+	environment(L"WINBOX_BOOT", profile, COUNT(profile));
+	if (equal(profile, L"auto"))
+		pipe = watch();
 
 	/* Whoever was started from Unix in the meantime waits for the event, not for this process. */
 	if (NtCreateEvent(&event, EVENT_ALL_ACCESS, &attr, 0 /* NotificationEvent */, FALSE) >= 0)
 		NtSetEvent(event, NULL);
+	if (pipe)
+		serve(pipe);
 	NtTerminateProcess(this_process, 0);
 }
