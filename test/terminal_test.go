@@ -1,6 +1,7 @@
 package test
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"strings"
@@ -105,6 +106,17 @@ func TestTerminal(t *testing.T) {
 			t.Error(err)
 		}
 		s.shows(t, `42`)
+		// Backspace, the cursor keys and the history of lines.
+		if _, err := s.Write([]byte("set /a 9*7\x7f5\r\x1b[A\x7f6\r\x1b[A\x1b[D1\r")); err != nil {
+			t.Error(err)
+		}
+		s.shows(t, `(?s)\n45\b.*\n54\b.*\n144\b`)
+		for _, pid := range b.processes() {
+			// Fails for a process that has ended in the meantime.
+			if line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); strings.Contains(string(line), "explorer") {
+				t.Errorf("process %d is %q", pid, line)
+			}
+		}
 		if _, err := s.Write([]byte("exit 9\r")); err != nil {
 			t.Error(err)
 		}
@@ -135,4 +147,21 @@ func TestTerminal(t *testing.T) {
 		b := newBox(t)
 		b.run(b.program("console")).want(0, "console=0\n")
 	})
+}
+
+// TestDesktop checks that a program with windows has Wine's explorer for its desktop.
+func TestDesktop(t *testing.T) {
+	t.Parallel()
+	for _, kind := range append([]string{"host"}, wow64Kinds...) {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			var b *box
+			if kind == "host" {
+				b = newBox(t)
+			} else {
+				b = newRuntimeBox(t, kind)
+			}
+			b.run(b.program("desktop")).want(0, "window=1 desktop=C:\\windows\\explorer.exe\n")
+		})
+	}
 }

@@ -11,6 +11,12 @@ import (
 //go:embed boot/wineboot-amd64.exe
 var bootAMD64 []byte
 
+// explorerAMD64 is started where Wine starts its explorer.exe, and starts that unless a console only asks
+// (boot/explorer.c).
+//
+//go:embed boot/explorer-amd64.exe
+var explorerAMD64 []byte
+
 // bcryptAMD64 is bcryptprimitives.dll for a Wine before 9, which lacks it (boot/bcryptprimitives.c).
 //
 //go:embed boot/bcryptprimitives-amd64.dll

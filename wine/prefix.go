@@ -148,8 +148,10 @@ func builtin(name string) (ok, is32Bit bool, err error) {
 // install puts winbox's own files into the prefix.
 func (t *Template) install() error {
 	system32 := filepath.Join(t.driveC(), "windows", "system32")
-	if err := replaceFile(filepath.Join(system32, "wineboot.exe"), bootAMD64); err != nil {
-		return err
+	for name, program := range map[string][]byte{"wineboot.exe": bootAMD64, "explorer.exe": explorerAMD64} {
+		if err := replaceFile(filepath.Join(system32, name), program); err != nil {
+			return err
+		}
 	}
 	for _, part := range []struct {
 		from, to string

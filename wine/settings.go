@@ -42,7 +42,9 @@ func editSystem(r *registry) {
 // editUser sets HKEY_CURRENT_USER.
 func editUser(r *registry) {
 	const overrides = `Software\Wine\DllOverrides`
-	r.set(overrides, "wineboot.exe", regString("native"))  // ours in system32, not Wine's own
+	r.set(overrides, "wineboot.exe", regString("native")) // ours in system32, not Wine's own
+	r.set(overrides, "explorer.exe", regString("native")) // ours in system32, which starts the one in windows if need be
+	r.set(overrides, `C:\windows\explorer.exe`, regString("builtin"))
 	r.set(overrides, "winemenubuilder.exe", regString("")) // no menus on a host's desktop
 	r.set(overrides, "mscoree", regString(""))             // no question whether to download Mono
 	r.set(overrides, "mshtml", regString(""))              // nor Gecko

@@ -91,6 +91,7 @@ func TestPrepare(t *testing.T) {
 	for name, want := range map[string]string{
 		"drive_c/windows/system32/notes.txt":            "mine",
 		"drive_c/windows/system32/wineboot.exe":         string(bootAMD64),
+		"drive_c/windows/system32/explorer.exe":         string(explorerAMD64),
 		"drive_c/windows/system32/bcryptprimitives.dll": string(bcryptAMD64),
 		".update-timestamp":                             "disable\n",
 	} {
