@@ -83,8 +83,12 @@ func parseLimit(limits string) uint64 {
 	return math.MaxUint64
 }
 
-// HostOptions returns Options with the facts of this host: vm.mmap_min_addr.
-func HostOptions() Options { return Options{MmapMinAddr: ReadHost("/").MmapMinAddr} }
+// HostOptions returns Options with the facts of this host: vm.mmap_min_addr and
+// vm.legacy_va_layout.
+func HostOptions() Options {
+	h := ReadHost("/")
+	return Options{MmapMinAddr: h.MmapMinAddr, Legacy: h.Legacy}
+}
 
 // What to do about settings that keep ranges from being had. Errors of Plan,
 // findings about a process and "winbox doctor" say the same.
@@ -96,6 +100,7 @@ const (
 	remedySELinux      = "allow it in the policy (classes memprotect and process: mmap_zero, execmem), or setsebool deny_execmem off"
 	remedyRandomize    = "let the seccomp filter allow personality(2) with ADDR_NO_RANDOMIZE (0x40000) where winbox runs"
 	remedyPtrace       = "as root: sysctl -w kernel.yama.ptrace_scope=1, or run winbox maps as root"
+	remedyLegacy       = "as root: sysctl -w vm.legacy_va_layout=0, and for good in /etc/sysctl.d; or a runtime of winbox runtime build, which hands nothing back"
 	remedyIA32         = "boot without ia32_emulation=off, on a kernel with CONFIG_IA32_EMULATION; or a runtime that needs none: winbox runtime build --wow64 new"
 	remedyHardened     = "a kernel that lets programs make memory executable (no PaX MPROTECT, no seccomp filter on mmap); programs that make code while they run need it"
 	remedyForbidden    = "leave the filter or container that winbox runs in, or allow there what it names"
@@ -141,9 +146,9 @@ func (h *Host) Checks() []diagnosis.Check {
 	add("vm.overcommit_memory", status(false, h.Overcommit == 2), found, remedyOvercommit)
 	found = "0: native libraries from above"
 	if h.Legacy {
-		found = "1: native libraries from below; the preloader keeps programs' ranges from them"
+		found = "1: native libraries from below; in 32-bit processes of a Wine that is not built by winbox, late ones come among programs' memory"
 	}
-	add("vm.legacy_va_layout", diagnosis.OK, found, "")
+	add("vm.legacy_va_layout", status(false, h.Legacy), found, remedyLegacy)
 	found = "unlimited"
 	if h.AddressSpace != math.MaxUint64 {
 		found = fmt.Sprintf("%s; reservations take up to %s", FormatSize(h.AddressSpace), FormatSize(neededSpace))

@@ -44,7 +44,7 @@ func TestHostChecks(t *testing.T) {
 		{"proc/sys/vm/max_map_count", "500", "vm.max_map_count", diagnosis.Fail, "sysctl -w vm.max_map_count"},
 		{"proc/sys/vm/overcommit_memory", "1", "vm.overcommit_memory", diagnosis.OK, ""},
 		{"proc/sys/vm/overcommit_memory", "2", "vm.overcommit_memory", diagnosis.Warn, "sysctl -w vm.overcommit_memory=0"},
-		{"proc/sys/vm/legacy_va_layout", "1", "vm.legacy_va_layout", diagnosis.OK, ""},
+		{"proc/sys/vm/legacy_va_layout", "1", "vm.legacy_va_layout", diagnosis.Warn, "sysctl -w vm.legacy_va_layout=0"},
 		{"proc/self/limits", limits + "unlimited            unlimited            bytes", "RLIMIT_AS", diagnosis.OK, ""},
 		{"proc/self/limits", limits + "4294967296           unlimited            bytes", "RLIMIT_AS", diagnosis.Fail, "ulimit -v unlimited"},
 		{"proc/self/limits", limits + "137438953472         unlimited            bytes", "RLIMIT_AS", diagnosis.Warn, "ulimit -v unlimited"},

@@ -98,6 +98,11 @@ type Options struct {
 	// share, in bytes, at most MaxSharedHeap; it is rounded up to 64 KiB. 0 is
 	// DefaultSharedHeap, NoSharedHeap is none.
 	SharedHeap uint64
+	// KeepsReserved says that the engine hands nothing of what is reserved in a
+	// 32-bit process back to the kernel.
+	KeepsReserved bool
+	// Legacy is vm.legacy_va_layout: mmap(2) searches from below.
+	Legacy bool
 	// Loader is where the engine's native loader is linked; empty when it is
 	// position-independent. Nothing is reserved there.
 	Loader Range
@@ -137,6 +142,9 @@ type Layout struct {
 	// Moved says why the image will not be at the base it asks for; empty when
 	// it will.
 	Moved string
+	// Exposed says why native code that is loaded late may come to lie among the
+	// program's memory; empty when it will not.
+	Exposed string
 	// StackSize is what the main thread's stack will be given, in bytes.
 	StackSize uint64
 
@@ -222,6 +230,8 @@ func Plan(img *pe.Image, opt Options) (*Layout, error) {
 func (l *Layout) handBack(img *pe.Image) {
 	var back Range
 	switch {
+	case l.Process == pe.MachineI386 && l.options.KeepsReserved:
+		return
 	case l.Process == pe.MachineI386 && img.LargeAddressAware():
 		back = Range{sharedHeap, l.Limit}
 	case l.Process == pe.MachineI386:
@@ -233,6 +243,9 @@ func (l *Layout) handBack(img *pe.Image) {
 		if r := &l.Regions[i]; r.State == StateReserved && back.Contains(r.Range) {
 			r.HandedBack = true
 		}
+	}
+	if l.Process == pe.MachineI386 && l.options.Legacy {
+		l.Exposed = "vm.legacy_va_layout is 1, and this engine hands memory back where the kernel then searches first (" + remedyLegacy + ")"
 	}
 }
 

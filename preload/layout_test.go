@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -175,6 +176,32 @@ func TestPlanStack(t *testing.T) {
 		checkLayout(t, l)
 		if l.StackSize != tt.want {
 			t.Errorf("stack of %#x, %#x: planned %#x, want %#x", tt.reserve, tt.commit, l.StackSize, tt.want)
+		}
+	}
+}
+
+// TestPlanHandedBack says what an engine hands back in a 32-bit process, and when that is where the kernel searches first.
+func TestPlanHandedBack(t *testing.T) {
+	for name, tt := range map[string]struct {
+		im            petest.Image
+		opt           preload.Options
+		back, exposed bool
+	}{
+		"32 bits":             {petest.Image{Machine: i386}, preload.Options{}, true, false},
+		"legacy":              {petest.Image{Machine: i386}, preload.Options{Legacy: true}, true, true},
+		"legacy, aware":       {petest.Image{Machine: i386, Characteristics: laa}, preload.Options{Legacy: true}, true, true},
+		"legacy, kept":        {petest.Image{Machine: i386}, preload.Options{Legacy: true, KeepsReserved: true}, false, false},
+		"legacy, kept, aware": {petest.Image{Machine: i386, Characteristics: laa}, preload.Options{Legacy: true, KeepsReserved: true}, false, false},
+		"legacy, new WoW64":   {petest.Image{Machine: i386}, preload.Options{Legacy: true, NewWoW64: true}, false, false},
+		"legacy, 64 bits":     {petest.Image{}, preload.Options{Legacy: true}, false, false},
+	} {
+		l, err := preload.Plan(image(t, tt.im), tt.opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back := slices.ContainsFunc(l.Regions, func(r preload.Region) bool { return r.HandedBack })
+		if exposed := strings.Contains(l.Exposed, "sysctl -w vm.legacy_va_layout=0"); back != tt.back || exposed != tt.exposed {
+			t.Errorf("%s: handed back: %v, exposed: %q", name, back, l.Exposed)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"debug/elf"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -555,38 +556,89 @@ func TestRow13Preloader(t *testing.T) {
 
 // TestRow14Filler checks that nothing is free above the limit, and that native code can load libraries nevertheless.
 func TestRow14Filler(t *testing.T) {
-	onEach(t, func(t *testing.T, m machine) {
-		s, _ := m.start(t, m.space(t, "filler"), "wait", "load=ws2_32.dll", "load=secur32.dll", "load=dnsapi.dll", "load=crypt32.dll", "query", "wait")
-		libraries := func() []string {
-			var names []string
-			for _, mapping := range s.maps() {
-				if mapping.Native() && strings.HasSuffix(mapping.Path, ".so") && !slices.Contains(names, mapping.Path) {
-					names = append(names, mapping.Path)
+	onEach(t, func(t *testing.T, m machine) { m.loadLate(t, "filler") })
+}
+
+// TestRow14Legacy does so where the kernel searches from below, with and without large addresses: the engine must not hand
+// anything back there. Of one that does, a program that is to be started strictly is refused. The setting is the host's:
+// no other test may run meanwhile, and it is put back.
+func TestRow14Legacy(t *testing.T) {
+	const setting = "vm/legacy_va_layout"
+	before := readFile(t, sysctl(setting))
+	t.Cleanup(func() { set(t, setting, before) })
+	set(t, setting, "1")
+	t.Run("machines", func(t *testing.T) { // ends when its parallel subtests have
+		for _, m := range machines {
+			t.Run(m.name, func(t *testing.T) {
+				t.Parallel()
+				m.loadLate(t, "legacy")
+				if !m.wide() {
+					m.loadLate(t, "legacy-aware", "-Wl,--large-address-aware")
 				}
-			}
-			return names
+			})
 		}
-		before := libraries()
-		s.audit()
-		s.goOn()
-		f := s.facts()
-		for _, n := range f["loaded"] {
-			if n[0] == 0 {
-				t.Errorf("a library could not be loaded: error %d", n[1])
-			}
-		}
-		if after := libraries(); len(after) <= len(before) {
-			t.Errorf("no native library was loaded: %q", after)
-		}
-		for _, mapping := range s.maps() {
-			if r := s.region(mapping.Range.Start); mapping.Native() && mapping.Path != "[vsyscall]" && r.State != preload.StateNative && r.State != preload.StateFree && r.State != preload.StateFilled {
-				t.Errorf("%s at %s is in %s", mapping.Path, mapping.Range, r.Name)
-			}
-		}
-		s.foreign(f.views(t))
-		s.audit()
-		s.end()
 	})
+	m := machines[1]
+	b, name := m.newBox(t), m.kind
+	if b.plain != nil {
+		return
+	}
+	strict := m.space(t, "legacy-strict")
+	if c := b.launch("--strict", strict, "image").wait(); c.code() != 0 || c.err.Len() > 0 {
+		t.Errorf("%s: exit code %d, %s", c, c.code(), c.err.String())
+	}
+	// The same runtime, but for what its record says.
+	data := filepath.Join(b.dir, "data")
+	real, err := filepath.EvalSymlinks(filepath.Join(runtimesRoot(), "runtimes", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, tree := readFile(t, filepath.Join(real, "runtime.json")), filepath.Base(real)
+	writeFile(t, data, filepath.Join("runtimes", tree, "runtime.json"), []byte(strings.Replace(record, `"keepsReserved": true`, `"keepsReserved": false`, 1)))
+	for link, to := range map[string]string{"../templates": filepath.Join(runtimesRoot(), "templates"), filepath.Join(tree, "root"): filepath.Join(real, "root"), name: tree} {
+		if err := os.Symlink(to, filepath.Join(data, "runtimes", link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.env = []string{"WINBOX_DATA=" + data}
+	if c := b.launch("--strict", strict, "image").wait(); !strings.Contains(c.wantLine(126), "vm.legacy_va_layout is 1") {
+		t.Errorf("with an engine that hands memory back, --strict says %q", c.err.String())
+	}
+}
+
+// loadLate has a program load libraries when it has long been running, whose native parts must stay out of its memory.
+func (m machine) loadLate(t *testing.T, name string, flags ...string) {
+	t.Helper()
+	s, _ := m.start(t, m.space(t, name, flags...), "wait", "load=ws2_32.dll", "load=secur32.dll", "load=dnsapi.dll", "load=crypt32.dll", "query", "wait")
+	libraries := func() []string {
+		var names []string
+		for _, mapping := range s.maps() {
+			if mapping.Native() && strings.HasSuffix(mapping.Path, ".so") && !slices.Contains(names, mapping.Path) {
+				names = append(names, mapping.Path)
+			}
+		}
+		return names
+	}
+	before := libraries()
+	s.audit()
+	s.goOn()
+	f := s.facts()
+	for _, n := range f["loaded"] {
+		if n[0] == 0 {
+			t.Errorf("a library could not be loaded: error %d", n[1])
+		}
+	}
+	if after := libraries(); len(after) <= len(before) {
+		t.Errorf("no native library was loaded: %q", after)
+	}
+	for _, mapping := range s.maps() {
+		if r := s.region(mapping.Range.Start); mapping.Native() && mapping.Path != "[vsyscall]" && r.State != preload.StateNative && r.State != preload.StateFree && r.State != preload.StateFilled {
+			t.Errorf("%s at %s is in %s", mapping.Path, mapping.Range, r.Name)
+		}
+	}
+	s.foreign(f.views(t))
+	s.audit()
+	s.end()
 }
 
 // TestRow15Churn takes and gives back memory near 2 GiB again and again.

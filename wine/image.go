@@ -32,8 +32,8 @@ type Wishes struct {
 	Reserve []preload.Range
 	// SharedHeap is the size of the shared heap, as in [preload.Options].
 	SharedHeap uint64
-	// Strict refuses a program that will not be at the base that it asks for, and ends one that cannot have all of a
-	// range of the plan when it starts.
+	// Strict refuses a program that will not be at the base that it asks for, or among whose memory native code may come
+	// to lie, and ends one that cannot have all of a range of the plan when it starts.
 	Strict bool
 }
 
@@ -57,6 +57,9 @@ func (r *Runtime) Examine(image *pe.Image, w Wishes) (*Image, error) {
 	}
 	if w.Strict && i.Layout.Moved != "" {
 		return nil, fmt.Errorf("it would not be at its base, as %s demands: %s", annotationStrict, i.Layout.Moved)
+	}
+	if w.Strict && i.Layout.Exposed != "" {
+		return nil, fmt.Errorf("native code could come to lie among its memory, which %s forbids: %s", annotationStrict, i.Layout.Exposed)
 	}
 	i.layouts = map[string]*preload.Layout{i.Layout.Process.Arch(): i.Layout}
 	for _, p := range r.preloaded() {
@@ -82,6 +85,7 @@ func (r *Runtime) Examine(image *pe.Image, w Wishes) (*Image, error) {
 func (r *Runtime) PlanOptions(machine string) (preload.Options, error) {
 	opt := preload.HostOptions()
 	opt.NewWoW64 = r.WoW64() == WoW64New
+	opt.KeepsReserved = r.keepsReserved
 	var err error
 	opt.Loader.Start, opt.Loader.End, err = r.LoaderRange(machine)
 	return opt, err

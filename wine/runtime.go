@@ -51,6 +51,8 @@ type Runtime struct {
 	files files  // where the files are looked up
 	root  string // the folder that they are in: "/" for the host's Wine
 	built bool   // it is one of a store's
+	// keepsReserved says that its 32-bit ntdll was changed as [Record.KeepsReserved] says.
+	keepsReserved bool
 }
 
 // layout is one way in which distributions lay Wine out, relative to the root.

@@ -43,6 +43,8 @@ type Record struct {
 	Untrimmed int64 `json:"untrimmed"`
 	// Unplaced are Wine's own libraries that Wine loads at other bases than their files name: see placeLibraries.
 	Unplaced []string `json:"unplaced,omitempty"`
+	// KeepsReserved says that its 32-bit ntdll.so was changed to hand nothing back to the kernel: see keepReserved.
+	KeepsReserved bool `json:"keepsReserved,omitempty"`
 	// Source says where that came from.
 	Source  string    `json:"source"`
 	Created time.Time `json:"created"`
@@ -155,7 +157,7 @@ func (s *Store) open(record *Record) (*Runtime, error) {
 	if r.Name = record.Name; r.Name == "" {
 		r.Name = record.Digest
 	}
-	r.root, r.built = root, true
+	r.root, r.built, r.keepsReserved = root, true, record.KeepsReserved
 	r.Digest = templateDigest([]byte(record.Digest))
 	return r, nil
 }

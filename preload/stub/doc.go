@@ -129,7 +129,7 @@
 //     stack "[stack]": the strings of arguments and environment are there.
 //   - With vm.legacy_va_layout=1 the kernel begins with the lowest hole. In a
 //     32-bit process, what native code maps after ntdll has handed memory back
-//     is then in the middle of it.
+//     is then in the middle of it; the ntdll of a built runtime hands none back.
 //   - Without ADDR_NO_RANDOMIZE the stack, the vdso and the dynamic linker's
 //     mappings are wherever the kernel puts them. They are never in a
 //     low range, but stack and vdso, which come first, may be in one that is
