@@ -14,6 +14,7 @@ const (
 	annotationHandler    = "io.winbox.handler"
 	annotationBoot       = "io.winbox.boot"
 	annotationRuntime    = "io.winbox.runtime"
+	annotationEncoding   = "io.winbox.encoding"
 	annotationReserve    = "io.winbox.layout.reserve"
 	annotationSharedHeap = "io.winbox.layout.sharedheap"
 	annotationStrict     = "io.winbox.layout.strict"
@@ -22,7 +23,7 @@ const (
 
 // Annotations lists them, as `winbox features` does.
 func Annotations() []string {
-	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop}
+	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationEncoding, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop}
 }
 
 // planned are annotations, and values of them, that are not carried out yet: whoever sets one must not believe that it is.
@@ -54,8 +55,9 @@ func readHandler(annotations map[string]string) (handler, error) {
 
 // wishes are what the annotations of a Windows container ask for.
 type wishes struct {
-	boot  Boot
-	space Wishes
+	boot     Boot
+	encoding Encoding
+	space    Wishes
 }
 
 // readWishes reads the annotations of a Windows container. An unknown value is an error, and so is what is planned only.
@@ -71,6 +73,10 @@ func readWishes(annotations map[string]string) (w wishes, err error) {
 	w.boot = Boot(annotations[annotationBoot])
 	if err := w.boot.check(); err != nil {
 		return w, bad(annotationBoot, "%v", err)
+	}
+	w.encoding = Encoding(annotations[annotationEncoding])
+	if err := w.encoding.check(); err != nil {
+		return w, bad(annotationEncoding, "%v", err)
 	}
 	if w.space.Reserve, err = preload.ParseRanges(annotations[annotationReserve]); err != nil {
 		return w, bad(annotationReserve, "%v", err)

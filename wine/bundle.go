@@ -155,6 +155,7 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	}
 	given = append(given, wine...)
 	given = append(given, r.preloadMounts(scratch, p.User.UID, p.User.GID, b.wishes.space)...)
+	given = append(given, t.localeMount(b.wishes.encoding, scratch, r.DataDir))
 	spec.Mounts = slices.Concat(own, given, onDrives)
 
 	// Now the program can be seen where it will be.
@@ -182,6 +183,9 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	return &Container{Spec: spec, Prepare: func() error {
 		if err := scratch.Make(image); err != nil {
 			return err
+		}
+		if err := t.makeOwnLocales(b.wishes.encoding, scratch); err != nil {
+			return fmt.Errorf("annotations: %s: %w", annotationEncoding, err)
 		}
 		if err := b.fillPrefix(t, scratch, users, prefix.Type == "bind"); err != nil {
 			return fmt.Errorf("make the container's prefix: %w", err)

@@ -53,6 +53,9 @@ type Options struct {
 	// Wishes are those that the plans were made with.
 	Wishes Wishes
 
+	// Encoding is that of the text that the program reads and writes.
+	Encoding Encoding
+
 	// Network shares the host's network. Otherwise the container has a network of its own, with nothing in it.
 	Network bool
 	// Terminal gives the program a terminal.
@@ -98,6 +101,10 @@ func (t *Template) Spec(opt Options) (*specs.Spec, error) {
 	args := []string{loader, program}
 	if opt.Preload != "" {
 		spec.Mounts = append(spec.Mounts, t.Runtime.preloadMounts(opt.Preload, uint32(opt.UID), uint32(opt.GID), opt.Wishes)...)
+		if err := t.makeOwnLocales(opt.Encoding, opt.Preload); err != nil {
+			return nil, fmt.Errorf("encoding: %w", err)
+		}
+		spec.Mounts = append(spec.Mounts, t.localeMount(opt.Encoding, opt.Preload, t.Runtime.DataDir))
 		args = append([]string{preloader}, args...)
 	}
 	spec.Process.Args = append(args, opt.Args...)

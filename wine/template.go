@@ -16,7 +16,7 @@ import (
 )
 
 // templateFormat goes into the digest: raise it when what Prepare makes changes.
-const templateFormat = 5
+const templateFormat = 6
 
 // A Runner runs one container to its end and returns the exit code of its main process. When that process has ended
 // it must give the wineserver the chance to write the registry: wait for it, or end it with SIGTERM, never SIGKILL.
@@ -29,7 +29,7 @@ type Progress func(step string, done, total int)
 type Template struct {
 	// Runtime is the Wine that the template was made with.
 	Runtime *Runtime
-	// Dir holds `root`, the skeleton root file system, and `prefix`.
+	// Dir holds `root`, the skeleton root file system, `prefix`, and the table of locales.
 	Dir string
 }
 
@@ -136,7 +136,7 @@ func (t *Template) make(ctx context.Context, run Runner, progress Progress) (err
 		return err
 	}
 	step(3)
-	if err := draft.editRegistry(); err != nil {
+	if err := errors.Join(draft.editRegistry(), draft.makeLocales()); err != nil {
 		return err
 	}
 	step(4)

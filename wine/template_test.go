@@ -60,7 +60,7 @@ func fakeBoot(root string) func(context.Context, *specs.Spec) (int, error) {
 // fakeRuntime gives a runtime of empty files, with Wine's folder of code pages.
 func fakeRuntime(t *testing.T) (*Runtime, string) {
 	t.Helper()
-	root := fakeRoot(t, with(debian12, "/usr/share/wine/nls/c_1252.nls", "nls"))
+	root := fakeRoot(t, with(debian12, "/usr/share/wine/nls/c_1252.nls", "nls", "/usr/share/wine/nls/locale.nls", string(fakeLocales(1, 0x120))))
 	r, err := hostAt(root)
 	if err != nil {
 		t.Fatal(err)

@@ -62,6 +62,7 @@ for a failure of winbox, 126 for a file that is no such program, 127 for none,
 			&cli.StringFlag{Name: "prefix", Usage: "keep drive C: and the registry in the folder `DIR`"},
 			&cli.StringFlag{Name: "runtime", DefaultText: "one that can run it", Usage: "the Wine to use, `RUNTIME`: host, or one that was built"},
 			&cli.StringFlag{Name: "boot", Value: string(wine.BootMinimal), Usage: "what is started before the program, `BOOT`: minimal, auto or full"},
+			&cli.StringFlag{Name: "encoding", Value: string(wine.EncodingUTF8), Usage: "what the program takes its text for, `ENCODING`: utf-8, or a code page such as cp1252"},
 			&cli.BoolFlag{Name: "strict", Usage: "fail rather than run with an address space that is not as planned"},
 			&cli.StringFlag{Name: "shared-heap", Value: "16m", Usage: "memory that all 32-bit programs of the container share, `SIZE`; 0 for none"},
 			&cli.BoolFlag{Name: "rootless", Usage: "use a user namespace, even as root"},
@@ -232,7 +233,7 @@ func (l *launch) spec(template *wine.Template) (*specs.Spec, error) {
 	opt := wine.Options{
 		Program: l.program, Machine: l.image.Machine, Args: l.c.Args().Tail(), Dir: dir,
 		ReadOnly: l.c.Bool("read-only"), ShareHome: l.c.Bool("share-home"), Workdir: l.c.String("workdir"),
-		Boot: wine.Boot(l.c.String("boot")), Prefix: l.c.String("prefix"), Scratch: l.scratch.Prefix(), UID: uid, GID: gid, Rootless: l.rootless,
+		Boot: wine.Boot(l.c.String("boot")), Prefix: l.c.String("prefix"), Scratch: l.scratch.Prefix(), Encoding: wine.Encoding(l.c.String("encoding")), UID: uid, GID: gid, Rootless: l.rootless,
 		Preload: l.scratch, Wishes: l.wishes,
 		Terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())),
 	}
