@@ -17,6 +17,14 @@ var bootAMD64 []byte
 //go:embed boot/explorer-amd64.exe
 var explorerAMD64 []byte
 
+// crashAMD64 is what Wine starts for a program that has crashed (boot/crash.c).
+//
+//go:embed boot/crash-amd64.exe
+var crashAMD64 []byte
+
+// crashProgram is where a prefix has it: not in system32, which a 32-bit program has another one of.
+const crashProgram = `C:\windows\winbox-crash.exe`
+
 // bcryptAMD64 is bcryptprimitives.dll for a Wine before 9, which lacks it (boot/bcryptprimitives.c).
 //
 //go:embed boot/bcryptprimitives-amd64.dll

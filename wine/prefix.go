@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -152,6 +153,9 @@ func (t *Template) install() error {
 		if err := replaceFile(filepath.Join(system32, name), program); err != nil {
 			return err
 		}
+	}
+	if err := replaceFile(filepath.Join(t.driveC(), "windows", path.Base(strings.ReplaceAll(crashProgram, `\`, "/"))), crashAMD64); err != nil {
+		return err
 	}
 	for _, part := range []struct {
 		from, to string

@@ -87,7 +87,7 @@ func TestEditSystem(t *testing.T) {
 	seven := parse(t, registrySignature+"\n\n[Software\\\\Microsoft\\\\Windows NT\\\\CurrentVersion] 1\n\"CurrentVersion\"=\"6.1\"\n")
 	editSystem(seven)
 	text := string(seven.Bytes())
-	for _, want := range []string{`"CurrentMajorVersionNumber"=dword:0000000a`, `"CurrentVersion"="10.0"`, `"Debugger"="false"`, `"ComputerName"="WINBOX"`} {
+	for _, want := range []string{`"CurrentMajorVersionNumber"=dword:0000000a`, `"CurrentVersion"="10.0"`, `"Debugger"="C:\\windows\\winbox-crash.exe %ld %ld"`, `"ComputerName"="WINBOX"`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("missing %s", want)
 		}

@@ -32,8 +32,9 @@ func editSystem(r *registry) {
 			}
 			r.set(`System\CurrentControlSet\Control\Windows`, "CSDVersion", regDword(0))
 		}
-		// A crash must end the program, not start a debugger that prints on its standard output or shows a window.
-		r.set(key+`\AeDebug`, "Debugger", regString("false"))
+		// A crash must end the program with a line of what happened, not start a debugger on its standard output or show
+		// a window. The numbers are those of the process and of an event.
+		r.set(key+`\AeDebug`, "Debugger", regString(crashProgram+" %ld %ld"))
 		r.set(key+`\AeDebug`, "Auto", regString("1"))
 	}
 	r.set(`System\CurrentControlSet\Control\ComputerName\ComputerName`, "ComputerName", regString(computerName(Hostname)))

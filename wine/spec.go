@@ -278,7 +278,8 @@ func (r *Runtime) baseEnvironment(zone string) map[string]string {
 	return map[string]string{
 		"WINEPREFIX": prefixDir,
 		"WINESERVER": r.Server,
-		"WINEDEBUG":  "-all",
+		// What crashes without a chance for crash.exe to look at it, by __fastfail, is told by the channel seh.
+		"WINEDEBUG": "-all,err+seh",
 		// Without it the loader executes itself once more, by way of its preloader.
 		"WINELOADERNOEXEC": "1",
 		// File names are bytes to Linux; in the C locale Wine would take them for ASCII.

@@ -1,5 +1,5 @@
 /*
- * nt.h: the part of the NT native interface that wineboot.c uses. mingw-w64's winternl.h declares most of the calls;
+ * nt.h: the part of the NT native interface that the programs of this folder use. mingw-w64's winternl.h declares most of the calls;
  * this adds what it lacks. Sources: Microsoft's ntddk.h and wdm.h (KUSER_SHARED_DATA,
  * XSTATE_CONFIGURATION, the information classes) and the names of the objects that Wine's server creates.
  */
@@ -21,6 +21,10 @@ NTSTATUS NTAPI NtSetValueKey(HANDLE, PUNICODE_STRING, ULONG, ULONG, PVOID, ULONG
 NTSTATUS NTAPI NtReadFile(HANDLE, HANDLE, PIO_APC_ROUTINE, PVOID, PIO_STATUS_BLOCK, PVOID, ULONG, PLARGE_INTEGER, PULONG);
 NTSTATUS NTAPI NtPowerInformation(POWER_INFORMATION_LEVEL, PVOID, ULONG, PVOID, ULONG);
 NTSTATUS NTAPI NtTerminateProcess(HANDLE, NTSTATUS);
+NTSTATUS NTAPI NtQueryVirtualMemory(HANDLE, LPCVOID, int, PVOID, SIZE_T, SIZE_T *);
+NTSTATUS NTAPI NtDebugActiveProcess(HANDLE, HANDLE);
+NTSTATUS NTAPI DbgUiConnectToDbg(void);
+HANDLE NTAPI DbgUiGetThreadDebugObject(void);
 NTSTATUS NTAPI NtSetInformationProcess(HANDLE, PROCESSINFOCLASS, PVOID, ULONG);
 NTSTATUS NTAPI RtlGetVersion(PRTL_OSVERSIONINFOW);
 NTSTATUS NTAPI RtlQueryEnvironmentVariable_U(PWSTR, PUNICODE_STRING, PUNICODE_STRING);
@@ -28,6 +32,11 @@ NTSTATUS NTAPI RtlFormatCurrentUserKeyPath(PUNICODE_STRING);
 
 /* A SYSTEM_INFORMATION_CLASS value that winternl.h leaves out. */
 #define SYSTEM_CPU_INFORMATION_CLASS 1
+
+/* Values that winternl.h leaves out: of PROCESSINFOCLASS, and of MEMORY_INFORMATION_CLASS. */
+#define PROCESS_IMAGE_FILE_NAME_WIN32 ((PROCESSINFOCLASS)43)
+#define MEMORY_BASIC 0
+#define MEMORY_MAPPED_FILE_NAME 2
 
 /* A PROCESSINFOCLASS value of Wine's own (winternl.h of Wine: ProcessWineMakeProcessSystem). */
 #define PROCESS_MAKE_SYSTEM ((PROCESSINFOCLASS)1000)
