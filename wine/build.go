@@ -175,7 +175,7 @@ func (s *Store) build(ctx context.Context, opt BuildOptions, draft string, say f
 	}
 	made := filepath.Join(draft, "made")
 	tree := filepath.Join(made, "root")
-	if err := copyKept(ctx, root, list, tree); err != nil {
+	if err := copyKept(ctx, root, list, tree, opt.All); err != nil {
 		return nil, err
 	}
 

@@ -3,6 +3,8 @@ package wine
 import (
 	"encoding/binary"
 	"strings"
+
+	"winbox/preload/pe"
 )
 
 // A peFile is a PE file in memory, of which the headers have been found: enough to take something out of it. The places
@@ -140,52 +142,28 @@ func stripPE(data []byte) []byte {
 	return data[:end]
 }
 
-// pruneResources takes the languages but English out of a PE file's resources, and gives what is left. In memory, every
-// section stays where it is; in the file, those behind the resources move up. A file that is laid out in any other way
-// than mingw-w64's linker does it comes back as it was.
-func pruneResources(data []byte) []byte {
+// pruneResources takes the languages but English out of a PE file's resources and, unless all are wanted, the icons that
+// fewIcons leaves out, and gives what is left. In memory, every section stays where it is; in the file, those behind the
+// resources move up. A file that is laid out in any other way than mingw-w64's linker does it comes back as it was.
+func pruneResources(data []byte, all bool) []byte {
 	le := binary.LittleEndian
 	f, ok := openPE(data)
 	if !ok {
 		return data
 	}
 	rva, _ := f.directory(2)
-	debug, _ := f.directory(6) // has places in the file
-	align := uint64(le.Uint32(f.optional[36:]))
-	if rva == 0 || debug != 0 || le.Uint32(f.header[12:]) != 0 || align == 0 || align > 1<<16 {
-		return data
-	}
 	at := -1
 	for i := range f.count {
 		if le.Uint32(f.section(i)[12:]) == rva {
 			at = i
 		}
 	}
-	if at < 0 {
+	if rva == 0 || at < 0 || !f.cuttable(at) {
 		return data
 	}
 	own := f.section(at)
 	size, raw := uint64(le.Uint32(own[16:])), uint64(le.Uint32(own[20:]))
 	end := raw + size
-	if raw == 0 || end > uint64(len(data)) {
-		return data
-	}
-	last := end
-	for i := range f.count { // what comes behind, and that nothing overlaps
-		s := f.section(i)
-		other, from := uint64(le.Uint32(s[16:])), uint64(le.Uint32(s[20:]))
-		switch {
-		case i == at || other == 0 || from == 0:
-		case i < at && from+other <= raw:
-		case i > at && from >= end && from+other <= uint64(len(data)):
-			last = max(last, from+other)
-		default:
-			return data
-		}
-	}
-	if last != uint64(len(data)) || f.table+uint64(f.count)*sectionHeader > raw {
-		return data
-	}
 	reader := &resourceReader{section: data[raw:end], rva: rva, left: maxResources}
 	tree, err := reader.directory(0, 1)
 	if err != nil {
@@ -195,22 +173,105 @@ func pruneResources(data []byte) []byte {
 	for _, kind := range tree {
 		went = english(kind.children) || went
 	}
+	if !all {
+		tree, went = fewIcons(tree, went)
+	}
 	if !went {
 		return data
 	}
 	resources := writeResources(tree, rva)
-	length := uint64(len(resources))
-	padded := (length + align - 1) / align * align
-	if padded >= size {
+	if uint64(len(resources)) >= size {
 		return data
 	}
-	out := make([]byte, 0, uint64(len(data))-size+padded)
-	out = append(append(out, data[:raw]...), resources...)
-	out = append(append(out, make([]byte, padded-length)...), data[end:]...)
+	out := f.cut(at, resources)
+	if out == nil {
+		return data
+	}
+	changed, _ := openPE(out)
+	le.PutUint32(changed.directories[8*2+4:], uint32(len(resources)))
+	return out
+}
+
+// dropUnwind takes the contents out of the section .eh_frame of an i386 PE file of Wine's, and gives what is left. Such
+// code is unwound by the chain of its stack frames; the section is read by debuggers alone, which follow that chain
+// where there is nothing in it. Addresses stay as they are. A file that is laid out in any other way than mingw-w64's
+// linker does it comes back as it was.
+func dropUnwind(data []byte) []byte {
+	le := binary.LittleEndian
+	f, ok := openPE(data)
+	if !ok || le.Uint16(f.header[4:]) != uint16(pe.MachineI386) {
+		return data
+	}
+	for i := range f.count {
+		s := f.section(i)
+		if string(s[:8]) != ".eh_fram" || !f.cuttable(i) {
+			continue
+		}
+		from, to := le.Uint32(s[12:]), uint64(le.Uint32(s[12:]))+uint64(le.Uint32(s[8:]))
+		for n := range len(f.directories) / 8 {
+			if rva, _ := f.directory(n); rva >= from && uint64(rva) < to {
+				return data
+			}
+		}
+		if out := f.cut(i, nil); out != nil {
+			return out
+		}
+	}
+	return data
+}
+
+// cuttable says whether a section has a part of the file that can become shorter: what is behind it in the file are
+// other sections, which can move up, and nothing but the section table says where.
+func (f *peFile) cuttable(at int) bool {
+	le := binary.LittleEndian
+	debug, _ := f.directory(6) // has places in the file
+	align := uint64(le.Uint32(f.optional[36:]))
+	if debug != 0 || le.Uint32(f.header[12:]) != 0 || align == 0 || align > 1<<16 {
+		return false
+	}
+	own := f.section(at)
+	size, raw := uint64(le.Uint32(own[16:])), uint64(le.Uint32(own[20:]))
+	end := raw + size
+	if raw == 0 || size == 0 || end > uint64(len(f.data)) {
+		return false
+	}
+	last := end
+	for i := range f.count { // what comes behind, and that nothing overlaps
+		s := f.section(i)
+		other, from := uint64(le.Uint32(s[16:])), uint64(le.Uint32(s[20:]))
+		switch {
+		case i == at || other == 0 || from == 0:
+		case i < at && from+other <= raw:
+		case i > at && from >= end && from+other <= uint64(len(f.data)):
+			last = max(last, from+other)
+		default:
+			return false
+		}
+	}
+	return last == uint64(len(f.data)) && f.table+uint64(f.count)*sectionHeader <= raw
+}
+
+// cut makes a new file, in which a cuttable section has other contents, padded as the file's sections are; nil when they
+// take as much room as before. In memory every section stays where it is, and beyond the contents there are zeros.
+func (f *peFile) cut(at int, contents []byte) []byte {
+	le := binary.LittleEndian
+	align := uint64(le.Uint32(f.optional[36:]))
+	own := f.section(at)
+	size, raw := uint64(le.Uint32(own[16:])), uint64(le.Uint32(own[20:]))
+	length := uint64(len(contents))
+	padded := (length + align - 1) / align * align
+	if padded >= size {
+		return nil
+	}
+	out := make([]byte, 0, uint64(len(f.data))-size+padded)
+	out = append(append(out, f.data[:raw]...), contents...)
+	out = append(append(out, make([]byte, padded-length)...), f.data[raw+size:]...)
 
 	changed, _ := openPE(out)
-	le.PutUint32(changed.section(at)[16:], uint32(padded)) // memory beyond it is zero: VirtualSize stays
-	le.PutUint32(changed.directories[8*2+4:], uint32(length))
+	le.PutUint32(changed.section(at)[16:], uint32(padded)) // VirtualSize stays
+	if padded == 0 {
+		le.PutUint32(changed.section(at)[20:], 0)
+	}
 	for i := at + 1; i < f.count; i++ {
 		if s := changed.section(i); le.Uint32(s[20:]) != 0 {
 			le.PutUint32(s[20:], le.Uint32(s[20:])-uint32(size-padded))

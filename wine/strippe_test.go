@@ -101,7 +101,7 @@ func TestPruneResources(t *testing.T) {
 			t.Fatal(err)
 		}
 		whole = stripPE(whole)
-		cut := pruneResources(slices.Clone(whole))
+		cut := pruneResources(slices.Clone(whole), true)
 		if len(cut) >= len(whole) {
 			t.Errorf("%s: %d bytes of %d", name, len(cut), len(whole))
 		}
@@ -126,7 +126,7 @@ func TestPruneResources(t *testing.T) {
 				t.Errorf("%s: resource %v is new", name, key)
 			}
 		}
-		if again := pruneResources(slices.Clone(cut)); !bytes.Equal(again, cut) {
+		if again := pruneResources(slices.Clone(cut), true); !bytes.Equal(again, cut) {
 			t.Errorf("%s: there was more to take", name)
 		}
 	}
@@ -179,13 +179,13 @@ func resources(t *testing.T, file []byte) map[resourceKey]string {
 	return all
 }
 
-// FuzzPruneResources checks that no file breaks it.
+// FuzzPruneResources checks that no file breaks what takes resources and unwind tables out.
 func FuzzPruneResources(f *testing.F) {
 	version := &petest.Version{File: [4]uint16{1, 2, 3, 4}, Strings: map[string]string{"ProductName": "x"}}
 	f.Add((&petest.Image{Version: version}).Bytes())
 	f.Add((&petest.Image{Machine: 0x14c, Version: version, Relocations: []uint32{0x1000}}).Bytes())
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if got := pruneResources(slices.Clone(data)); len(got) > len(data) {
+		if got := dropUnwind(pruneResources(slices.Clone(data), false)); len(got) > len(data) {
 			t.Fatalf("%d bytes became %d", len(data), len(got))
 		}
 	})
@@ -231,4 +231,50 @@ func FuzzStripPE(f *testing.F) {
 			t.Fatal("a second time it makes another file")
 		}
 	})
+}
+
+// TestDropUnwind empties .eh_frame of an i386 library, checks that all else is what it was, and runs no risk with a
+// 64-bit one.
+func TestDropUnwind(t *testing.T) {
+	needCompiler(t)
+	dir := t.TempDir()
+	source, dll := filepath.Join(dir, "a.c"), filepath.Join(dir, "a.dll")
+	if err := os.WriteFile(source, []byte("int table[] = {1, 2, 3};\nint at(int n) { return table[n]; }\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("i686-w64-mingw32-gcc", "-fasynchronous-unwind-tables", "-shared", "-nostdlib", "-Wl,--file-alignment,4096", "-o", dll, source)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, out)
+	}
+	whole, err := os.ReadFile(dll)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole = stripPE(whole)
+	cut := dropUnwind(slices.Clone(whole))
+	if len(cut) != len(whole)-4096 {
+		t.Fatalf("%d bytes of %d", len(cut), len(whole))
+	}
+	before, after := sections(t, whole), sections(t, cut)
+	for name, data := range before {
+		if name == ".eh_fram" {
+			data = nil
+		}
+		if !bytes.Equal(after[name], data) {
+			t.Errorf("section %s is not what it was", name)
+		}
+	}
+	a, _ := pe.NewFile(bytes.NewReader(whole))
+	b, _ := pe.NewFile(bytes.NewReader(cut))
+	for i := range a.Sections {
+		if x, y := a.Sections[i], b.Sections[i]; x.VirtualAddress != y.VirtualAddress || x.VirtualSize != y.VirtualSize {
+			t.Errorf("section %s is elsewhere in memory", x.Name)
+		}
+	}
+	if again := dropUnwind(slices.Clone(cut)); !bytes.Equal(again, cut) {
+		t.Error("there was more to take")
+	}
+	if other := stripPE(debugDLL(t)); !bytes.Equal(dropUnwind(slices.Clone(other)), other) {
+		t.Error("a 64-bit library was changed")
+	}
 }

@@ -56,6 +56,8 @@ func (r *Runtime) WoW64() WoW64 {
 var unneededUnix = []string{
 	"avicap32", "capi2032", "ctapi32", "gphoto2", "opencl", "qcap", "sane", "winealsa", "winebth", "winebus", "winedmo",
 	"winegstreamer", "wineoss", "winepulse", "wineusb", "winewayland", "winscard", "wpcap",
+	"winevulkan", // needs libvulkan.so.1 of a graphics driver; its DLL tells programs that there is no device
+	"wineps",
 }
 
 // unneededPE are patterns of the PE modules that a runtime does without, unless all are asked for.
@@ -75,9 +77,35 @@ var unneededPE = []string{
 	"winehid*", "wpcap*", "opencl*", "qcap*", "winealsa*", "winepulse*", "wineoss*", "winewayland*",
 	// Debugging and other editions of the C library, the layer for Windows 95, printing in PostScript, drivers of macOS.
 	"msvcrtd.dll", "msvc?120_app.dll", "unicows.dll", "wineps*", "winemac*",
-	// Wine's own desktop: its debugger (a crash is reported otherwise), theme, settings, accessories.
-	"winedbg.exe", "dbgeng.dll", "light.msstyles", "winecfg.exe", "taskmgr.exe", "winefile.exe", "oleview.exe",
+	// Filters of DirectShow and Media Foundation that only read what a media library has taken apart; found by their class
+	// alone.
+	"amstream.dll", "qasf.dll", "qdvd.dll", "qedit.dll", "dsdmo.dll", "colorcnv.dll", "resampledmo.dll", "msvproc.dll",
+	// Parts of .NET that only Mono's have a use for.
+	"fusion.dll", "diasymreader.dll", "mscorwks.dll", "aspnet_regiis.exe", "servicemodelreg.exe", "presentationfontcache.exe",
+	// Wine's own desktop: its debugger (a crash is reported otherwise), theme, menus, settings, accessories.
+	"winemenubuilder.exe", "winedbg.exe", "dbgeng.dll", "light.msstyles", "winecfg.exe", "taskmgr.exe", "winefile.exe", "oleview.exe",
 	"progman.exe", "winhlp32.exe", "wordpad.exe", "winemine.exe", "cards.dll", "view.exe", "clock.exe",
+}
+
+// unneeded64 are those of which a runtime needs no 64-bit form: Microsoft has never made one, nor a compiler that uses it.
+var unneeded64 = []string{"msvcr70.dll", "msvcr71.dll", "msvcp70.dll", "msvcp71.dll", "crtdll.dll", "msvcrt[24]0.dll"}
+
+// unneeded32 are those of which a runtime needs no 32-bit form.
+var unneeded32 = []string{
+	// 16-bit Windows, which no 64-bit Windows runs either.
+	"*16", "*.vxd", "winevdm.exe", "w32skrnl.dll", "wow32.dll", "ctl3d32.dll",
+	// Drivers, services and what starts them: the 64-bit ones are there for all programs.
+	"*.sys", "ntoskrnl.exe", "hal.dll", "winedevice.exe", "services.exe", "plugplay.exe", "rpcss.exe", "svchost.exe",
+	"spoolsv.exe", "spoolss.dll", "termsv.exe", "wuauserv.exe", "wuaueng.dll", "schedsvc.dll", "qmgr.dll", "fntcache.dll", "wevtsvc.dll",
+	"srvsvc.dll", "scardsvr.dll", "netcfgx.dll",
+}
+
+// matches says whether one of our patterns matches a name.
+func matches(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		match, _ := path.Match(pattern, name)
+		return match
+	})
 }
 
 // dlopened are the libraries that Wine's ELF modules look for while they run.
@@ -135,7 +163,7 @@ func trim(root *os.Root, how WoW64, all bool) ([]keptFile, error) {
 		t.kept[file] = file
 	}
 	elves := []string{r.Loader64, r.Server}
-	steps := []error{t.pe(r.WindowsDir, r.WindowsDir, mingw64), t.tree(r.DataDir), t.tree(localeDir)}
+	steps := []error{t.pe(r.WindowsDir, r.WindowsDir, mingw64, unneeded64), t.tree(r.DataDir), t.tree(localeDir)}
 	modules, err := t.unix(r.UnixDir)
 	steps, elves = append(steps, err), append(elves, modules...)
 	steps = append(steps, t.libraries(elf.ELFCLASS64, r.Libraries[:1], elves))
@@ -143,12 +171,12 @@ func trim(root *os.Root, how WoW64, all bool) ([]keptFile, error) {
 	switch how {
 	case WoW64New:
 		windows32 = path.Join(path.Dir(r.WindowsDir), "i386-windows")
-		steps = append(steps, t.pe(r.Windows32Dir, windows32, mingw32))
+		steps = append(steps, t.pe(r.Windows32Dir, windows32, mingw32, unneeded32))
 	case WoW64I386:
 		windows32 = r.Windows32Dir
 		t.kept[r.Loader32] = r.Loader32
 		modules, err := t.unix(path.Join(path.Dir(r.Windows32Dir), "i386-unix"))
-		steps = append(steps, err, t.pe(r.Windows32Dir, r.Windows32Dir, mingw32),
+		steps = append(steps, err, t.pe(r.Windows32Dir, r.Windows32Dir, mingw32, unneeded32),
 			t.libraries(elf.ELFCLASS32, r.Libraries[len(r.Libraries)-1:], append(modules, r.Loader32)))
 	}
 	if err := errors.Join(steps...); err != nil {
@@ -192,8 +220,9 @@ func (t *trimmer) list(dir string) ([]string, error) {
 }
 
 // pe keeps the PE modules of a folder. mingw is where Debian has mingw-w64's zlib for that machine: Wine's packages copy
-// it to their own when they are installed, which they are not here.
-func (t *trimmer) pe(from, to, mingw string) error {
+// it to their own when they are installed, which they are not here; unneeded are patterns of what that machine does not
+// need.
+func (t *trimmer) pe(from, to, mingw string, unneeded []string) error {
 	names, err := t.list(from)
 	if err != nil {
 		return err
@@ -202,11 +231,7 @@ func (t *trimmer) pe(from, to, mingw string) error {
 		t.kept[path.Join(to, zlibDLL)] = zlib
 	}
 	for _, name := range names {
-		unneeded := slices.ContainsFunc(unneededPE, func(pattern string) bool {
-			match, _ := path.Match(pattern, name) // the patterns are ours
-			return match
-		})
-		if t.all || !unneeded {
+		if t.all || !matches(unneededPE, name) && !matches(unneeded, name) {
 			t.kept[path.Join(to, name)] = path.Join(from, name)
 		}
 	}
@@ -377,13 +402,14 @@ func (t *trimmer) needed(name string, class elf.Class) ([]string, error) {
 	return f.ImportedLibraries()
 }
 
-// copyKept copies files of a root file system into a new one, PE files without what is there for debuggers.
-func copyKept(ctx context.Context, root *os.Root, list []keptFile, to string) error {
+// copyKept copies files of a root file system into a new one, PE files without what is there for debuggers and, unless
+// all is wanted, without icons that there are better ones for.
+func copyKept(ctx context.Context, root *os.Root, list []keptFile, to string, all bool) error {
 	for _, file := range list {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := copyStripped(root, file.from, filepath.Join(to, file.to)); err != nil {
+		if err := copyStripped(root, file.from, filepath.Join(to, file.to), all); err != nil {
 			return fmt.Errorf("copy %s: %w", file.from, err)
 		}
 	}
@@ -393,7 +419,7 @@ func copyKept(ctx context.Context, root *os.Root, list []keptFile, to string) er
 // largestFile is more than any file of Wine's.
 const largestFile = 256 << 20
 
-func copyStripped(root *os.Root, from, to string) error {
+func copyStripped(root *os.Root, from, to string, all bool) error {
 	in, err := root.Open(rel(from))
 	if err != nil {
 		return err
@@ -415,7 +441,7 @@ func copyStripped(root *os.Root, from, to string) error {
 		copy(data[builtinOffset:], builtinSignature)
 	}
 	if len(data) > 0x60 && bytes.HasPrefix(data[builtinOffset:], builtinSignature) {
-		data = pruneResources(stripPE(data))
+		data = dropUnwind(pruneResources(stripPE(data), all))
 	}
 	mode := fs.FileMode(0o644)
 	if info.Mode()&0o111 != 0 {
