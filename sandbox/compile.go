@@ -43,7 +43,7 @@ func compile(opt *Options, group *cgroup.Group, filters *filterCache) (*program.
 	po := program.Options{
 		ID: opt.ID, Bundle: opt.Bundle.Dir, Control: first + fdControl, Listen: -1, Preserve: opt.Preserve,
 		Supervise: opt.Windows, NoRandomize: opt.Windows, StopGrace: int(opt.StopGrace.Milliseconds()), NoPivot: opt.NoPivot, NoNewKeyring: opt.NoNewKeyring,
-		ChownStdio: pipes(opt), Host: host,
+		ChownStdio: pipes(opt), Helpers: opt.Helpers, Host: host,
 	}
 	next := first + fdExtra
 	if !opt.Start {

@@ -33,6 +33,9 @@ type Options struct {
 	// main one have to end by themselves.
 	StopGrace time.Duration
 
+	// Helpers are started before the program of a Windows container.
+	Helpers []program.Helper
+
 	// Hold is a file that process 1 of a Windows container keeps open: a lock on
 	// it (flock(2)) lasts as long as the container, whatever becomes of winbox.
 	Hold *os.File

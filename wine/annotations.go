@@ -19,17 +19,17 @@ const (
 	annotationSharedHeap = "io.winbox.layout.sharedheap"
 	annotationStrict     = "io.winbox.layout.strict"
 	annotationStop       = "io.winbox.stop"
+	annotationDisplay    = "io.winbox.display"
 )
 
 // Annotations lists them, as `winbox features` does.
 func Annotations() []string {
-	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationEncoding, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop}
+	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationEncoding, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop, annotationDisplay}
 }
 
 // planned are annotations, and values of them, that are not carried out yet: whoever sets one must not believe that it is.
 var planned = map[string]string{
 	"io.winbox.memory.commit": "the memory limit is the control group's",
-	"io.winbox.display":       "programs run without a display",
 }
 
 // handler says how the first argument of a container is run.
@@ -58,6 +58,7 @@ type wishes struct {
 	boot     Boot
 	encoding Encoding
 	space    Wishes
+	display  Display
 }
 
 // readWishes reads the annotations of a Windows container. An unknown value is an error, and so is what is planned only.
@@ -77,6 +78,9 @@ func readWishes(annotations map[string]string) (w wishes, err error) {
 	w.encoding = Encoding(annotations[annotationEncoding])
 	if err := w.encoding.check(); err != nil {
 		return w, bad(annotationEncoding, "%v", err)
+	}
+	if w.display, err = DisplayOf(annotations); err != nil {
+		return w, err
 	}
 	if w.space.Reserve, err = preload.ParseRanges(annotations[annotationReserve]); err != nil {
 		return w, bad(annotationReserve, "%v", err)
@@ -101,6 +105,15 @@ func readWishes(annotations map[string]string) (w wishes, err error) {
 		return w, bad(annotationStop, "%q is none of %s", stop, strings.Join([]string{"ctrl-close", "ctrl-c", "wm-close", "kill"}, ", "))
 	}
 	return w, nil
+}
+
+// DisplayOf is the display of a container with these annotations.
+func DisplayOf(annotations map[string]string) (Display, error) {
+	d, err := ParseDisplay(annotations[annotationDisplay])
+	if err != nil {
+		return d, fmt.Errorf("annotations: %s: %w", annotationDisplay, err)
+	}
+	return d, nil
 }
 
 // ParseSharedHeap reads the size of the shared heap: bytes with or without a unit, 0 for none.

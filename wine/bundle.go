@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -123,6 +124,8 @@ func searchPath(env []string) string {
 type Container struct {
 	// Spec is the configuration, for Linux.
 	Spec *specs.Spec
+	// Helpers run beside the program.
+	Helpers []Helper
 	// Prepare makes the folder of the container. It is called once, before the container is built.
 	Prepare func() error
 }
@@ -154,6 +157,11 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 		serverMount(p.User.UID, p.User.GID),
 	}
 	given = append(given, wine...)
+	display, err := scratch.displayMounts(b.wishes.display)
+	if err != nil {
+		return nil, err
+	}
+	given = append(given, display...)
 	given = append(given, r.preloadMounts(scratch, p.User.UID, p.User.GID, b.wishes.space)...)
 	given = append(given, t.localeMount(b.wishes.encoding, scratch, r.DataDir))
 	spec.Mounts = slices.Concat(own, given, onDrives)
@@ -178,9 +186,13 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 		return nil, err
 	}
 	p.Args = append([]string{preloader, loader, program}, p.Args[1:]...)
-	p.Env = r.inContainer(p.Env, b.wishes.boot)
+	p.Env = r.inContainer(p.Env, b.wishes.boot, b.wishes.display)
 	spec.Process = &p
-	return &Container{Spec: spec, Prepare: func() error {
+	helpers, err := b.wishes.display.Helpers()
+	if err != nil {
+		return nil, err
+	}
+	return &Container{Spec: spec, Helpers: helpers, Prepare: func() error {
 		if err := scratch.Make(image); err != nil {
 			return err
 		}
@@ -189,6 +201,9 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 		}
 		if err := b.fillPrefix(t, scratch, users, prefix.Type == "bind"); err != nil {
 			return fmt.Errorf("make the container's prefix: %w", err)
+		}
+		if err := scratch.makeDisplay(b.wishes.display, users.foreign(), users.uid, users.gid); err != nil {
+			return fmt.Errorf("make the container's display: %w", err)
 		}
 		return nil
 	}}, nil
@@ -430,6 +445,9 @@ func (b *Bundle) fillPrefix(t *Template, scratch Scratch, u users, whole bool) e
 	if err := linkDrives(devices, &b.drives); err != nil {
 		return err
 	}
+	if err := t.writeRegistry(top, b.wishes.display, u.foreign(), u.uid, u.gid); err != nil {
+		return err
+	}
 	if !b.drives.onDrive('z') {
 		if err := os.Symlink("/", filepath.Join(devices, "z:")); err != nil {
 			return err
@@ -448,7 +466,7 @@ func (b *Bundle) fillPrefix(t *Template, scratch Scratch, u users, whole bool) e
 }
 
 // inContainer adds Wine's variables to those of a process. What makes Wine find its parts is not for the bundle to say.
-func (r *Runtime) inContainer(env []string, boot Boot) []string {
+func (r *Runtime) inContainer(env []string, boot Boot, display Display) []string {
 	have := make(map[string]string)
 	for _, setting := range env {
 		name, value, _ := strings.Cut(setting, "=")
@@ -471,6 +489,7 @@ func (r *Runtime) inContainer(env []string, boot Boot) []string {
 		}
 		have[name] = value
 	}
+	maps.Copy(have, display.environment())
 	boot.choose(have)
 	return settings(have)
 }
@@ -519,6 +538,10 @@ func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (windows 
 	}
 	q := *p
 	q.Args = append([]string{preloader, loader, program}, p.Args[1:]...)
-	q.Env = r.inContainer(p.Env, chosenBoot(main.Env))
+	display, err := DisplayOf(spec.Annotations)
+	if err != nil {
+		return nil, false, err
+	}
+	q.Env = r.inContainer(p.Env, chosenBoot(main.Env), display)
 	return &q, true, nil
 }

@@ -27,6 +27,9 @@ func (t *Template) openPrefix(opt Options, d *drives) (specs.Mount, error) {
 		if err := linkDrives(filepath.Join(dir, "dosdevices"), d); err != nil {
 			return specs.Mount{}, fmt.Errorf("prefix %s: %w", opt.Prefix, err)
 		}
+		if err := changeRegistry(dir, opt.Display, opt.foreign(), opt.UID, opt.GID); err != nil {
+			return specs.Mount{}, fmt.Errorf("prefix %s: set its display: %w", opt.Prefix, err)
+		}
 		return specs.Mount{Destination: prefixDir, Type: "bind", Source: dir, Options: []string{"rbind", "nosuid", "nodev", "rprivate"}}, nil
 	}
 	mount, err := t.overlay(opt.Scratch, opt.Rootless)
@@ -38,6 +41,9 @@ func (t *Template) openPrefix(opt Options, d *drives) (specs.Mount, error) {
 		return specs.Mount{}, fmt.Errorf("scratch folder: %w", err)
 	}
 	if err := linkDrives(devices, d); err != nil {
+		return specs.Mount{}, fmt.Errorf("scratch folder: %w", err)
+	}
+	if err := t.writeRegistry(filepath.Dir(devices), opt.Display, opt.foreign(), opt.UID, opt.GID); err != nil {
 		return specs.Mount{}, fmt.Errorf("scratch folder: %w", err)
 	}
 	return mount, nil

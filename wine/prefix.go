@@ -102,6 +102,26 @@ func (t *Template) linkBuiltins() error {
 	})
 }
 
+// linkFonts puts Wine's own fonts where Windows has its: Wine 8 of Debian's looks nowhere else, and without a font there
+// is no text in any window. The scalable ones have the bitmaps of small sizes in them, for which there are others.
+func (t *Template) linkFonts() error {
+	at := filepath.Join(t.driveC(), "windows", "Fonts")
+	if err := os.MkdirAll(at, 0o755); err != nil {
+		return err
+	}
+	fonts, err := filepath.Glob(filepath.Join(t.Runtime.root, t.Runtime.fontDir(), "*.ttf"))
+	if err != nil {
+		return err
+	}
+	for _, font := range fonts {
+		name := filepath.Base(font)
+		if err := os.Symlink(path.Join(t.Runtime.fontDir(), name), filepath.Join(at, name)); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // An original is one of the runtime's own files, which a prefix may have a copy of.
 type original struct {
 	path string

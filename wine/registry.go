@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -162,6 +163,28 @@ func (r *registry) set(key, name, text string) {
 		}
 	}
 	s.values = append(s.values, v)
+}
+
+// get gives the text of a value as the file has it, empty when there is none.
+func (r *registry) get(key, name string) string {
+	if s := r.find(key); s != nil {
+		for _, v := range s.values {
+			if strings.EqualFold(v.name, regString(name)) {
+				return strings.TrimPrefix(strings.Join(v.lines, "\n"), v.name+"=")
+			}
+		}
+	}
+	return ""
+}
+
+// unset removes a value, and says whether there was one.
+func (r *registry) unset(key, name string) bool {
+	s := r.find(key)
+	if s == nil || !s.has(name) {
+		return false
+	}
+	s.values = slices.DeleteFunc(s.values, func(v value) bool { return strings.EqualFold(v.name, regString(name)) })
+	return true
 }
 
 // deleteKey removes a key and everything below it.

@@ -318,8 +318,14 @@ func (r *Runtime) digest() (string, error) {
 		}
 		fmt.Fprintf(h, "%s %d %d\n", p, size, info.ModTime().UnixNano())
 	}
+	if isFile(filepath.Join(r.root, r.fontDir(), "tahoma.ttf")) { // they may come later
+		h.WriteString("fonts\n")
+	}
 	return templateDigest(h.Bytes()), nil
 }
+
+// fontDir has Wine's own fonts, where they are installed (Debian: the package fonts-wine).
+func (r *Runtime) fontDir() string { return path.Join(r.DataDir, "fonts") }
 
 // templateDigest adds what a template has of winbox's own to what identifies a Wine.
 func templateDigest(wine []byte) string {

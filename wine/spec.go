@@ -3,6 +3,7 @@ package wine
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -55,6 +56,8 @@ type Options struct {
 
 	// Encoding is that of the text that the program reads and writes.
 	Encoding Encoding
+	// Display is where its windows are. A virtual one asks for the container's [Display.Helpers] as well.
+	Display Display
 
 	// Network shares the host's network. Otherwise the container has a network of its own, with nothing in it.
 	Network bool
@@ -98,6 +101,14 @@ func (t *Template) Spec(opt Options) (*specs.Spec, error) {
 		}
 		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: to, Type: "bind", Source: m.source, Options: options})
 	}
+	display, err := opt.Preload.displayMounts(opt.Display)
+	if err != nil {
+		return nil, err
+	}
+	if err := opt.Preload.makeDisplay(opt.Display, opt.foreign(), opt.UID, opt.GID); err != nil {
+		return nil, fmt.Errorf("scratch folder: %w", err)
+	}
+	spec.Mounts = append(spec.Mounts, display...)
 	args := []string{loader, program}
 	if opt.Preload != "" {
 		spec.Mounts = append(spec.Mounts, t.Runtime.preloadMounts(opt.Preload, uint32(opt.UID), uint32(opt.GID), opt.Wishes)...)
@@ -114,7 +125,10 @@ func (t *Template) Spec(opt Options) (*specs.Spec, error) {
 	if boot == "" {
 		boot = BootMinimal
 	}
-	spec.Annotations = map[string]string{"io.winbox.boot": string(boot)}
+	spec.Annotations = map[string]string{annotationBoot: string(boot)}
+	if opt.Display.Kind != "" {
+		spec.Annotations[annotationDisplay] = string(opt.Display.Kind)
+	}
 	return spec, nil
 }
 
@@ -249,6 +263,7 @@ func (t *Template) environment(opt Options) ([]string, error) {
 	if err := opt.Boot.check(); err != nil {
 		return nil, err
 	}
+	maps.Copy(env, opt.Display.environment())
 	for _, setting := range opt.Env {
 		name, val, ok := strings.Cut(setting, "=")
 		switch {

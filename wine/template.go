@@ -16,7 +16,7 @@ import (
 )
 
 // templateFormat goes into the digest: raise it when what Prepare makes changes.
-const templateFormat = 6
+const templateFormat = 7
 
 // A Runner runs one container to its end and returns the exit code of its main process. When that process has ended
 // it must give the wineserver the chance to write the registry: wait for it, or end it with SIGTERM, never SIGKILL.
@@ -130,6 +130,9 @@ func (t *Template) make(ctx context.Context, run Runner, progress Progress) (err
 		return err
 	}
 	if err := draft.linkBuiltins(); err != nil {
+		return err
+	}
+	if err := draft.linkFonts(); err != nil {
 		return err
 	}
 	if err := draft.install(); err != nil {

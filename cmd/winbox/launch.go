@@ -63,6 +63,8 @@ for a failure of winbox, 126 for a file that is no such program, 127 for none,
 			&cli.StringFlag{Name: "runtime", DefaultText: "one that can run it", Usage: "the Wine to use, `RUNTIME`: host, or one that was built"},
 			&cli.StringFlag{Name: "boot", Value: string(wine.BootMinimal), Usage: "what is started before the program, `BOOT`: minimal, auto or full"},
 			&cli.StringFlag{Name: "encoding", Value: string(wine.EncodingUTF8), Usage: "what the program takes its text for, `ENCODING`: utf-8, or a code page such as cp1252"},
+			&cli.StringFlag{Name: "display", Value: string(wine.DisplayNone), Usage: "where its windows are, `DISPLAY`: none, virtual or virtual=WIDTHxHEIGHTxDEPTH"},
+			&cli.StringFlag{Name: "vnc", Usage: "show the virtual display to VNC clients at `ADDRESS`: the path of a socket to be made, or 127.0.0.1:PORT"},
 			&cli.BoolFlag{Name: "strict", Usage: "fail rather than run with an address space that is not as planned"},
 			&cli.StringFlag{Name: "shared-heap", Value: "16m", Usage: "memory that all 32-bit programs of the container share, `SIZE`; 0 for none"},
 			&cli.BoolFlag{Name: "rootless", Usage: "use a user namespace, even as root"},
@@ -100,6 +102,9 @@ type launch struct {
 	statusFile *os.File
 	// prefixLock keeps other containers from a persistent prefix.
 	prefixLock *os.File
+	display    wine.Display
+	// vnc lets VNC clients in; nil without --vnc.
+	vnc *relay
 	// observed is what was seen of the address space, for the status file.
 	observed *layoutStatus
 }
@@ -107,6 +112,10 @@ type launch struct {
 func (l *launch) run() error {
 	if l.c.Bool("rootless") {
 		l.rootless = true
+	}
+	var err error
+	if l.display, err = l.findDisplay(); err != nil {
+		return err
 	}
 	asked := l.c.String("runtime")
 	template, err := prepare(l.c.Context, l.globals, asked, l.stderr)
@@ -142,10 +151,18 @@ func (l *launch) run() error {
 	// From here on a signal must not end winbox: the folder would stay.
 	signals := sandbox.CatchSignals()
 	signals.Wait()
+	if address := l.c.String("vnc"); address != "" && !l.c.Bool("print-program") {
+		if l.vnc, err = listenVNC(l.c.Context, address); err != nil {
+			return err
+		}
+	}
 	var res *sandbox.Result
 	l.scratch = wine.Scratch(filepath.Join(l.dataRoot, "containers", l.id))
 	if err = l.scratch.Make(l.image); err == nil {
 		res, err = l.runIn(template, signals)
+	}
+	if l.vnc != nil {
+		err = errors.Join(err, l.vnc.close())
 	}
 	if err != nil || !l.c.Bool("keep") {
 		// Usually gone with the container; not when there never was one.
@@ -155,6 +172,21 @@ func (l *launch) run() error {
 		return err
 	}
 	return l.finish(res)
+}
+
+// findDisplay reads --display and --vnc.
+func (l *launch) findDisplay() (wine.Display, error) {
+	display, err := wine.ParseDisplay(l.c.String("display"))
+	if err != nil {
+		return display, fmt.Errorf("--display: %w", err)
+	}
+	if l.c.String("vnc") != "" {
+		if display.Kind != wine.DisplayVirtual {
+			return display, errors.New("--vnc: needs --display virtual")
+		}
+		display.VNC = true
+	}
+	return display, nil
 }
 
 // inspect finds the program and plans its address space.
@@ -196,6 +228,11 @@ func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sand
 		// A limit that the user has asked for is not left out.
 		Rootless: l.rootless && !limited, Systemd: l.systemd, Stats: l.statusFile != nil, Signals: signals, Hold: l.prefixLock, Scratch: []string{string(l.scratch)}, Log: l.log,
 	}
+	servers, err := l.display.Helpers()
+	if err != nil {
+		return nil, fmt.Errorf("--display: %w", err)
+	}
+	opt.Helpers = helpers(servers)
 	if l.c.String("prefix") != "" {
 		// What the program wrote to the registry is still with the wineserver when it ends.
 		opt.StopGrace = 10 * time.Second
@@ -210,6 +247,9 @@ func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sand
 	defer cancel()
 	var watcher *observer
 	result, err := sandbox.Run(ctx, opt, l.c.Bool("keep"), func(ct *sandbox.Container) {
+		if l.vnc != nil {
+			go l.vnc.serve(ctx, l.scratch)
+		}
 		if l.statusFile != nil {
 			watcher = observe(ct, l.image.Layout, filepath.Base(l.program.Host))
 		}
@@ -234,7 +274,7 @@ func (l *launch) spec(template *wine.Template) (*specs.Spec, error) {
 		Program: l.program, Machine: l.image.Machine, Args: l.c.Args().Tail(), Dir: dir,
 		ReadOnly: l.c.Bool("read-only"), ShareHome: l.c.Bool("share-home"), Workdir: l.c.String("workdir"),
 		Boot: wine.Boot(l.c.String("boot")), Prefix: l.c.String("prefix"), Scratch: l.scratch.Prefix(), Encoding: wine.Encoding(l.c.String("encoding")), UID: uid, GID: gid, Rootless: l.rootless,
-		Preload: l.scratch, Wishes: l.wishes,
+		Preload: l.scratch, Wishes: l.wishes, Display: l.display,
 		Terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())),
 	}
 	switch network := l.c.String("network"); network {

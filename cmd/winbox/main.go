@@ -112,6 +112,7 @@ var commands = []struct {
 	{"image", imageCommand},
 	{"runtime", runtimeCommand},
 	{"maps", mapsCommand},
+	{"screenshot", screenshotCommand},
 	{"doctor", doctorCommand},
 	{"create", createCommand},
 	{"start", startCommand},

@@ -50,6 +50,8 @@ func choices(command string, o *option) []string {
 		return []string{"table", "json"}
 	case "network":
 		return []string{"none", "host"}
+	case "display":
+		return []string{"none", "virtual"}
 	case "boot":
 		return []string{"minimal", "auto", "full"}
 	case "rootless":
@@ -74,6 +76,8 @@ func arguments(command string) [][]string {
 	switch command {
 	case "start", "state", "delete", "pause", "resume", "update", "events", "maps":
 		return [][]string{{"ID"}}
+	case "screenshot":
+		return [][]string{{"ID"}, {"FILE"}}
 	case "kill":
 		return [][]string{{"ID"}, {"SIGNAL"}}
 	case "exec", "ps":

@@ -11,6 +11,7 @@ import (
 
 	"winbox/oci"
 	"winbox/sandbox"
+	"winbox/sandbox/program"
 	"winbox/wine"
 )
 
@@ -38,8 +39,17 @@ func (g *globals) windows(ctx context.Context, opt *sandbox.Options) error {
 		}
 	}
 	opt.Bundle = &oci.Bundle{Dir: opt.Bundle.Dir, Spec: container.Spec, Seccomp: opt.Bundle.Seccomp}
+	opt.Helpers = helpers(container.Helpers)
 	opt.Windows, opt.Prepare, opt.Scratch = true, container.Prepare, []string{string(scratch)}
 	return nil
+}
+
+// helpers hands what a display needs on to package sandbox.
+func helpers(list []wine.Helper) (to []program.Helper) {
+	for _, h := range list {
+		to = append(to, program.Helper(h))
+	}
+	return to
 }
 
 // container turns a bundle into a container of a runtime, and closes the bundle.

@@ -23,7 +23,7 @@
 
 #include "../../internal/freestanding/linux.h"
 
-enum op { OP_SYSCALL, OP_CLONE, OP_STORE, OP_LOAD, OP_CHANNEL, OP_FAIL, OP_SUPERVISE };
+enum op { OP_SYSCALL, OP_CLONE, OP_STORE, OP_LOAD, OP_CHANNEL, OP_FAIL, OP_SUPERVISE, OP_FORK };
 enum kind { IMMEDIATE, DATA, REGISTER };
 enum report { REPORT_ERROR = 1, REPORT_PID = 2 };
 
@@ -319,6 +319,14 @@ static __attribute__((noreturn)) void run(u8 *base)
 			break;
 		case OP_SUPERVISE:
 			supervise(channel, i, (const char **)a[0], a[1], (struct supervision *)a[2], (int)a[3], (int)a[4], (int)a[5]);
+		case OP_FORK:
+			/* clone(2) without CLONE_VM is fork(2); the child's copy of the program goes on elsewhere. */
+			result = syscall5(__NR_clone, SIGCHLD, 0, 0, 0, 0);
+			if (result == 0) {
+				i = in->on_error;
+				continue;
+			}
+			break;
 		default:
 			result = -ENOSYS;
 		}

@@ -80,7 +80,7 @@ func (b *builder) add(in Instruction) step {
 // call adds a system call. args may be an Operand, a Register, an int, or a
 // string, which becomes a pointer to its zero-terminated copy.
 func (b *builder) call(name, note string, args ...any) step {
-	number, ok := numbers[name]
+	number, ok := number(name)
 	if !ok {
 		panic("program: no number for system call " + name)
 	}

@@ -37,6 +37,9 @@ type Options struct {
 	ExitFilter      []byte
 	ExitFilterFlags uint64
 
+	// Helpers are started before the main process of a supervised container.
+	Helpers []Helper
+
 	// MountFiles are the numbers of descriptors for id-mapped mounts (see
 	// [IDMapping]), by the index of the mount: a bind mount as it is to be
 	// attached, or the user namespace with the mappings of another one.
@@ -265,6 +268,7 @@ func Compile(spec *specs.Spec, opt Options) (*Program, error) {
 		c.personality,
 		c.waitForStart,
 		c.narrowLimits,
+		c.helpers,
 		c.identity,
 		c.execute,
 	)

@@ -250,6 +250,13 @@ func TestPrint(t *testing.T) {
 			o.Supervise, o.NoRandomize, o.StopGrace, o.Listen, o.Status = true, true, 5000, -1, 6
 			o.ExitFilter, o.ExitFilterFlags = make([]byte, 16), 8
 		}},
+		{"windows-helper", func(s *specs.Spec, o *Options) {
+			s.Process.Args = []string{"/usr/lib/wine/wine64-preloader", "/usr/lib/wine/wine64", `C:\app.exe`}
+			s.Process.NoNewPrivileges = true
+			o.Supervise, o.NoRandomize, o.Status = true, true, 6
+			o.Seccomp, o.ChownStdio, o.Preserve = make([]byte, 16), []int{1}, 2
+			o.Helpers = []Helper{{Name: "the display server", Root: "/run/winbox/display", Args: []string{"/usr/bin/Xvfb", ":1000"}}}
+		}},
 		{"windows-in-a-pod", func(s *specs.Spec, o *Options) {
 			namespaces(specs.LinuxNamespace{Type: specs.PIDNamespace, Path: "/proc/7/ns/pid"}, specs.LinuxNamespace{Type: specs.MountNamespace})(s, o)
 			o.Supervise, o.NoRandomize, o.Status = true, true, 6

@@ -57,6 +57,9 @@ func (in *Instruction) branches(index int) string {
 		}
 		parts = append(parts, part)
 	}
+	if in.Op == OpFork {
+		parts = append(parts, "child → "+strconv.Itoa(in.OnErr))
+	}
 	if in.OnOK != index+1 {
 		parts = append(parts, "done → "+strconv.Itoa(in.OnOK))
 	}

@@ -33,6 +33,8 @@ const (
 	// Args[2]: see (*compiler).supervision. Args[3] is the descriptor that tells of exit codes, Args[4] that
 	// of the exit record, Args[5] one to keep open; 0 is none.
 	OpSupervise
+	// OpFork forks: the parent goes on at OnOK, the child at OnErr.
+	OpFork
 )
 
 // Register holds the result of an instruction. The zero value is none.
@@ -115,6 +117,9 @@ type Error struct {
 // Error says what failed on what, and what to do where that is known.
 func (e *Error) Error() string {
 	if (e.Errno == unix.ENOENT || e.Errno == unix.ENOTDIR) && strings.HasSuffix(e.Note, notInPath) {
+		return e.Note
+	}
+	if e.Call == "read" && e.Errno == unix.ECONNRESET { // see notReady
 		return e.Note
 	}
 	text := fmt.Sprintf("%s: %s", e.Note, e.Errno.Error())

@@ -2,62 +2,126 @@ package program
 
 import "golang.org/x/sys/unix"
 
-// numbers are the system calls that a program is made of.
-var numbers = map[string]uint32{
-	"accept4":           unix.SYS_ACCEPT4,
-	"capset":            unix.SYS_CAPSET,
-	"chdir":             unix.SYS_CHDIR,
-	"chroot":            unix.SYS_CHROOT,
-	"close_range":       unix.SYS_CLOSE_RANGE,
-	"dup3":              unix.SYS_DUP3,
-	"execve":            unix.SYS_EXECVE,
-	"faccessat":         unix.SYS_FACCESSAT,
-	"fchdir":            unix.SYS_FCHDIR,
-	"fchmodat":          unix.SYS_FCHMODAT,
-	"fchown":            unix.SYS_FCHOWN,
-	"fchownat":          unix.SYS_FCHOWNAT,
-	"fsconfig":          unix.SYS_FSCONFIG,
-	"fsetxattr":         unix.SYS_FSETXATTR,
-	"fsmount":           unix.SYS_FSMOUNT,
-	"fsopen":            unix.SYS_FSOPEN,
-	"fspick":            unix.SYS_FSPICK,
-	"fstatfs":           unix.SYS_FSTATFS,
-	"fstat":             unix.SYS_FSTAT,
-	"getcwd":            unix.SYS_GETCWD,
-	"ioctl":             unix.SYS_IOCTL,
-	"ioprio_set":        unix.SYS_IOPRIO_SET,
-	"keyctl":            unix.SYS_KEYCTL,
-	"mkdirat":           unix.SYS_MKDIRAT,
-	"mknodat":           unix.SYS_MKNODAT,
-	"mount_setattr":     unix.SYS_MOUNT_SETATTR,
-	"move_mount":        unix.SYS_MOVE_MOUNT,
-	"open_tree":         unix.SYS_OPEN_TREE,
-	"openat":            unix.SYS_OPENAT,
-	"openat2":           unix.SYS_OPENAT2,
-	"personality":       unix.SYS_PERSONALITY,
-	"pivot_root":        unix.SYS_PIVOT_ROOT,
-	"prctl":             unix.SYS_PRCTL,
-	"prlimit64":         unix.SYS_PRLIMIT64,
-	"recvfrom":          unix.SYS_RECVFROM,
-	"renameat":          unix.SYS_RENAMEAT,
-	"sched_setaffinity": unix.SYS_SCHED_SETAFFINITY,
-	"sched_setattr":     unix.SYS_SCHED_SETATTR,
-	"seccomp":           unix.SYS_SECCOMP,
-	"sendmsg":           unix.SYS_SENDMSG,
-	"sendto":            unix.SYS_SENDTO,
-	"set_mempolicy":     unix.SYS_SET_MEMPOLICY,
-	"setdomainname":     unix.SYS_SETDOMAINNAME,
-	"setgroups":         unix.SYS_SETGROUPS,
-	"sethostname":       unix.SYS_SETHOSTNAME,
-	"setns":             unix.SYS_SETNS,
-	"setresgid":         unix.SYS_SETRESGID,
-	"setresuid":         unix.SYS_SETRESUID,
-	"setsid":            unix.SYS_SETSID,
-	"socket":            unix.SYS_SOCKET,
-	"symlinkat":         unix.SYS_SYMLINKAT,
-	"umask":             unix.SYS_UMASK,
-	"umount2":           unix.SYS_UMOUNT2,
-	"unlinkat":          unix.SYS_UNLINKAT,
-	"unshare":           unix.SYS_UNSHARE,
-	"write":             unix.SYS_WRITE,
+// number gives the number of a system call; programs are made of these. A table
+// would be made at the start of every command.
+func number(name string) (uint32, bool) {
+	switch name {
+	case "accept4":
+		return unix.SYS_ACCEPT4, true
+	case "capset":
+		return unix.SYS_CAPSET, true
+	case "chdir":
+		return unix.SYS_CHDIR, true
+	case "chroot":
+		return unix.SYS_CHROOT, true
+	case "close_range":
+		return unix.SYS_CLOSE_RANGE, true
+	case "dup3":
+		return unix.SYS_DUP3, true
+	case "execve":
+		return unix.SYS_EXECVE, true
+	case "faccessat":
+		return unix.SYS_FACCESSAT, true
+	case "fchdir":
+		return unix.SYS_FCHDIR, true
+	case "fchmodat":
+		return unix.SYS_FCHMODAT, true
+	case "fchown":
+		return unix.SYS_FCHOWN, true
+	case "fchownat":
+		return unix.SYS_FCHOWNAT, true
+	case "fsconfig":
+		return unix.SYS_FSCONFIG, true
+	case "fsetxattr":
+		return unix.SYS_FSETXATTR, true
+	case "fsmount":
+		return unix.SYS_FSMOUNT, true
+	case "fsopen":
+		return unix.SYS_FSOPEN, true
+	case "fspick":
+		return unix.SYS_FSPICK, true
+	case "fstat":
+		return unix.SYS_FSTAT, true
+	case "fstatfs":
+		return unix.SYS_FSTATFS, true
+	case "getcwd":
+		return unix.SYS_GETCWD, true
+	case "ioctl":
+		return unix.SYS_IOCTL, true
+	case "ioprio_set":
+		return unix.SYS_IOPRIO_SET, true
+	case "keyctl":
+		return unix.SYS_KEYCTL, true
+	case "mkdirat":
+		return unix.SYS_MKDIRAT, true
+	case "mknodat":
+		return unix.SYS_MKNODAT, true
+	case "mount_setattr":
+		return unix.SYS_MOUNT_SETATTR, true
+	case "move_mount":
+		return unix.SYS_MOVE_MOUNT, true
+	case "open_tree":
+		return unix.SYS_OPEN_TREE, true
+	case "openat":
+		return unix.SYS_OPENAT, true
+	case "openat2":
+		return unix.SYS_OPENAT2, true
+	case "personality":
+		return unix.SYS_PERSONALITY, true
+	case "pipe2":
+		return unix.SYS_PIPE2, true
+	case "pivot_root":
+		return unix.SYS_PIVOT_ROOT, true
+	case "prctl":
+		return unix.SYS_PRCTL, true
+	case "prlimit64":
+		return unix.SYS_PRLIMIT64, true
+	case "read":
+		return unix.SYS_READ, true
+	case "recvfrom":
+		return unix.SYS_RECVFROM, true
+	case "renameat":
+		return unix.SYS_RENAMEAT, true
+	case "sched_setaffinity":
+		return unix.SYS_SCHED_SETAFFINITY, true
+	case "sched_setattr":
+		return unix.SYS_SCHED_SETATTR, true
+	case "seccomp":
+		return unix.SYS_SECCOMP, true
+	case "sendmsg":
+		return unix.SYS_SENDMSG, true
+	case "sendto":
+		return unix.SYS_SENDTO, true
+	case "set_mempolicy":
+		return unix.SYS_SET_MEMPOLICY, true
+	case "setdomainname":
+		return unix.SYS_SETDOMAINNAME, true
+	case "setgroups":
+		return unix.SYS_SETGROUPS, true
+	case "sethostname":
+		return unix.SYS_SETHOSTNAME, true
+	case "setns":
+		return unix.SYS_SETNS, true
+	case "setresgid":
+		return unix.SYS_SETRESGID, true
+	case "setresuid":
+		return unix.SYS_SETRESUID, true
+	case "setsid":
+		return unix.SYS_SETSID, true
+	case "socket":
+		return unix.SYS_SOCKET, true
+	case "symlinkat":
+		return unix.SYS_SYMLINKAT, true
+	case "umask":
+		return unix.SYS_UMASK, true
+	case "umount2":
+		return unix.SYS_UMOUNT2, true
+	case "unlinkat":
+		return unix.SYS_UNLINKAT, true
+	case "unshare":
+		return unix.SYS_UNSHARE, true
+	case "write":
+		return unix.SYS_WRITE, true
+	}
+	return 0, false
 }

@@ -1,0 +1,436 @@
+package test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"image"
+	"image/color"
+	"image/png"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// windowOf is the program with the window; it is at 40,30 and has 300 by 200 pixels.
+func windowOf(t *testing.T, m machine) string {
+	t.Helper()
+	return m.build(t, "window.exe", "window", "-lgdi32")
+}
+
+var (
+	windowRed  = color.RGBA{200, 30, 40, 255}
+	windowBlue = color.RGBA{20, 60, 220, 255}
+	nothing    = color.RGBA{0, 0, 0, 255}
+)
+
+// screenshot takes one of a container.
+func (b *box) screenshot(id string) image.Image {
+	b.t.Helper()
+	file := filepath.Join(b.dir, "screen.png")
+	if c := b.call("screenshot", id, file).wait(); c.code() != 0 || c.out.Len()+c.err.Len() > 0 {
+		b.t.Fatalf("%s: exit code %d, %q, %q", c, c.code(), c.out.String(), c.err.String())
+	}
+	img, err := png.Decode(strings.NewReader(readFile(b.t, file)))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return img
+}
+
+// hasWindow says whether a picture shows the window, with its text, and nothing around it.
+func hasWindow(img image.Image) bool {
+	for _, want := range []struct {
+		at image.Point
+		is color.RGBA
+	}{
+		{image.Pt(39, 29), nothing}, {image.Pt(40, 30), windowRed}, {image.Pt(189, 229), windowRed}, {image.Pt(190, 30), windowBlue},
+		{image.Pt(339, 229), windowBlue}, {image.Pt(340, 230), nothing}, {image.Pt(100, 200), windowRed},
+	} {
+		if color.RGBAModel.Convert(img.At(want.at.X, want.at.Y)) != want.is {
+			return false
+		}
+	}
+	text := 0
+	for y := 50; y < 70; y++ {
+		for x := 60; x < 110; x++ {
+			if r, g, b, _ := img.At(x, y).RGBA(); min(r, g, b) > 0xc000 {
+				text++
+			}
+		}
+	}
+	return text > 30
+}
+
+// awaitWindow waits until a container's display has the window, and checks the size of the screen.
+func (b *box) awaitWindow(id string, width, height int) {
+	b.t.Helper()
+	var img image.Image
+	await(b.t, "the window on the display", func() bool {
+		img = b.screenshot(id)
+		return hasWindow(img)
+	})
+	if size := img.Bounds().Size(); size != image.Pt(width, height) {
+		b.t.Errorf("the picture has %v, want %dx%d", size, width, height)
+	}
+}
+
+// TestDisplayWindow takes pictures of a window of 64-bit and 32-bit programs, on every kind of runtime.
+func TestDisplayWindow(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		make  func(*testing.T) *box
+		m     machine
+		flags []string
+	}{
+		{"host", newBox, machines[0], nil},
+		{"rootless", newBox, machines[0], []string{"--rootless"}},
+		{"user", newUserBox, machines[0], nil},
+		{"i386", func(t *testing.T) *box { return newRuntimeBox(t, "i386") }, machines[1], nil},
+		{"new", func(t *testing.T) *box { return newRuntimeBox(t, "new") }, machines[1], nil},
+		{"built 64-bit", func(t *testing.T) *box { return newRuntimeBox(t, "i386") }, machines[0], nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b := test.make(t)
+			file := writeFile(t, b.dir, "window.exe", []byte(readFile(t, windowOf(t, test.m))))
+			c := b.launch(append(test.flags, "--display", "virtual=640x480", file)...)
+			c.follow()
+			if line := strings.TrimSpace(c.line()); line != "screen 640x480" {
+				t.Errorf("the program says %q", line)
+			}
+			id, _ := b.container()
+			b.awaitWindow(id, 640, 480)
+			servers := 0
+			for _, pid := range b.processes() {
+				if name, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm")); string(name) == "Xvfb\n" {
+					servers++
+				}
+			}
+			if servers != 1 {
+				t.Errorf("%d display servers in the container, want one", servers)
+			}
+			b.call("kill", id, "KILL").wait()
+			if c.wait().code() != 137 {
+				t.Errorf("exit code %d after the kill\n%s", c.code(), c.err.String())
+			}
+		})
+	}
+}
+
+// TestDisplayNotepad looks at a program of Wine's own, with frame, menu and status bar.
+func TestDisplayNotepad(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	c := b.launch("--display", "virtual", "--memory", "256m", "notepad")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the container", func() bool { return len(b.containers()) == 1 })
+	var id string
+	await(t, "notepad", func() bool {
+		id = b.containers()[0]
+		state := b.call("state", id).wait()
+		if !strings.Contains(state.text(), `"running"`) {
+			return false
+		}
+		shot := b.call("screenshot", id, "-").wait()
+		if shot.code() != 0 { // not started yet
+			return false
+		}
+		img, err := png.Decode(bytes.NewReader(shot.out.Bytes()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		colours, white := map[color.Color]bool{}, 0
+		for y := range img.Bounds().Dy() {
+			for x := range img.Bounds().Dx() {
+				c := color.RGBAModel.Convert(img.At(x, y))
+				colours[c] = true
+				if c == (color.RGBA{255, 255, 255, 255}) {
+					white++
+				}
+			}
+		}
+		// The page is white; the icons and the anti-aliased text have many colours.
+		return white > 50000 && len(colours) > 20 && img.Bounds().Size() == image.Pt(1024, 768)
+	})
+	// The display's server counts as the container's.
+	if members := strings.Fields(cgroupFile(t, id, "cgroup.procs")); !containsServer(members) {
+		t.Errorf("no display server in the control group: %v", members)
+	}
+	b.call("kill", id, "KILL").wait()
+	if c.wait().code() != 137 || c.err.Len() > 0 {
+		t.Errorf("exit code %d after the kill, %q", c.code(), c.err.String())
+	}
+	if _, err := os.Stat(filepath.Join(dataRoot, "containers", id)); !os.IsNotExist(err) {
+		t.Errorf("the container's folder is left: %v", err)
+	}
+}
+
+func containsServer(pids []string) bool {
+	for _, pid := range pids {
+		if name, _ := os.ReadFile(filepath.Join("/proc", pid, "comm")); string(name) == "Xvfb\n" {
+			return true
+		}
+	}
+	return false
+}
+
+// TestDisplayEnds: the container ends with its program, whose exit code it has, and not with the display's server.
+func TestDisplayEnds(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	b.run("--display", "virtual", "cmd", "/c", "exit 5").want(5, "")
+	b.run("--display", "virtual=64x64x16", "--vnc", filepath.Join(b.dir, "vnc"), "cmd", "/c", "exit 6").want(6, "")
+	if left, err := filepath.Glob(filepath.Join(b.dir, "*")); err != nil || len(left) > 0 {
+		t.Errorf("left in the folder: %v, %v", left, err)
+	}
+	// What was set for a display does not stay in a prefix that does.
+	prefix := filepath.Join(newDir(t), "prefix")
+	for _, test := range []struct{ display, driver string }{{"virtual", "x11"}, {"none", "null"}, {"virtual", "x11"}} {
+		b.run("--prefix", prefix, "--display", test.display, "cmd", "/c", "exit 0").want(0, "")
+		if text := readFile(t, filepath.Join(prefix, "user.reg")); !strings.Contains(text, `"Graphics"="`+test.driver+`"`) {
+			t.Errorf("after --display %s the driver in user.reg is not %s", test.display, test.driver)
+		}
+	}
+}
+
+// TestDisplayVNC types into the program by a VNC client, by a socket and by a port.
+func TestDisplayVNC(t *testing.T) {
+	t.Parallel()
+	for _, network := range []string{"unix", "tcp"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			b := newBox(t)
+			address := filepath.Join(newDir(t), "vnc")
+			if network == "tcp" {
+				address = freePort(t)
+			}
+			file := writeFile(t, b.dir, "window.exe", []byte(readFile(t, windowOf(t, machines[0]))))
+			c := b.launch("--display", "virtual=640x480", "--vnc", address, file)
+			c.follow()
+			if line := strings.TrimSpace(c.line()); line != "screen 640x480" {
+				t.Errorf("the program says %q", line)
+			}
+			id, _ := b.container()
+			b.awaitWindow(id, 640, 480)
+			if network == "unix" {
+				if info, err := os.Stat(address); err != nil || info.Mode().Perm() != 0o600 {
+					t.Errorf("the socket: %v, %v", info, err)
+				}
+			}
+			vnc := dialVNC(t, network, address)
+			if vnc.width != 640 || vnc.height != 480 {
+				t.Errorf("VNC says that the screen is %dx%d", vnc.width, vnc.height)
+			}
+			if red := vnc.pixel(50, 200); red != windowRed {
+				t.Errorf("VNC shows %v where the window is red", red)
+			}
+			vnc.typeKey('x')
+			if line := strings.TrimSpace(c.line()); line != "typed x" {
+				t.Errorf("the program says %q", line)
+			}
+			vnc.typeKey('q')
+			if c.wait().code() != 7 || c.err.Len() > 0 {
+				t.Errorf("exit code %d, %q", c.code(), c.err.String())
+			}
+			if _, err := os.Stat(address); !os.IsNotExist(err) {
+				t.Errorf("the socket is left: %v", err)
+			}
+		})
+	}
+}
+
+// freePort is an address on which nobody listens.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// vncClient is as much of a VNC client as it takes (RFC 6143).
+type vncClient struct {
+	net.Conn
+	t             *testing.T
+	width, height int
+}
+
+func dialVNC(t *testing.T, network, address string) *vncClient {
+	t.Helper()
+	conn, err := net.Dial(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	c := &vncClient{Conn: conn, t: t}
+	if v := string(c.read(12)); v != "RFB 003.008\n" {
+		t.Fatalf("the server says %q", v)
+	}
+	c.send([]byte("RFB 003.008\n"))
+	if kinds := c.read(int(c.read(1)[0])); !bytes.Contains(kinds, []byte{1}) { // no authentication
+		t.Fatalf("kinds of security: %v", kinds)
+	}
+	c.send([]byte{1})
+	if result := c.read(4); !bytes.Equal(result, make([]byte, 4)) {
+		t.Fatalf("security result %v", result)
+	}
+	c.send([]byte{1}) // shared
+	init := c.read(24)
+	c.width, c.height = int(binary.BigEndian.Uint16(init)), int(binary.BigEndian.Uint16(init[2:]))
+	c.read(int(binary.BigEndian.Uint32(init[20:])))
+	// 32 bits a pixel, red first.
+	c.send([]byte{0, 0, 0, 0, 32, 24, 1, 1, 0, 255, 0, 255, 0, 255, 24, 16, 8, 0, 0, 0})
+	c.send([]byte{2, 0, 0, 1, 0, 0, 0, 0}) // raw pixels
+	return c
+}
+
+func (c *vncClient) read(n int) []byte {
+	c.t.Helper()
+	data := make([]byte, n)
+	if _, err := io.ReadFull(c, data); err != nil {
+		c.t.Fatalf("VNC: %v", err)
+	}
+	return data
+}
+
+func (c *vncClient) send(data []byte) {
+	c.t.Helper()
+	if _, err := c.Write(data); err != nil {
+		c.t.Fatalf("VNC: %v", err)
+	}
+}
+
+// pixel asks for one.
+func (c *vncClient) pixel(x, y int) color.RGBA {
+	c.t.Helper()
+	c.send([]byte{3, 0, byte(x >> 8), byte(x), byte(y >> 8), byte(y), 0, 1, 0, 1})
+	if head := c.read(16); head[0] != 0 || head[3] != 1 {
+		c.t.Fatalf("VNC: not an update of one rectangle: %v", head)
+	}
+	p := c.read(4)
+	return color.RGBA{p[0], p[1], p[2], 255}
+}
+
+// typeKey presses a key and lets it go.
+func (c *vncClient) typeKey(key byte) {
+	c.t.Helper()
+	for _, down := range []byte{1, 0} {
+		c.send([]byte{4, down, 0, 0, 0, 0, 0, key})
+	}
+}
+
+// TestDisplayBundle takes pictures of containers that an engine would make, as root and as another user.
+func TestDisplayBundle(t *testing.T) {
+	t.Parallel()
+	for name, user := range map[string]specs.User{"root": {}, "user": {UID: 1000, GID: 1000}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBox(t)
+			writeFile(t, b.dir, "window.exe", []byte(readFile(t, windowOf(t, machines[0]))))
+			bare := b.bare("window.exe")
+			dir := b.bundle(func(s *specs.Spec) {
+				bare(s)
+				s.Root.Readonly = false
+				s.Process.User = user
+				s.Annotations = map[string]string{"io.winbox.display": "virtual=320x240"}
+			}, `C:\app\window.exe`)
+			id := b.id("display")
+			create := b.call("create", "--bundle", dir, id)
+			create.Stdout, create.Stderr = nil, nil // the container keeps them
+			if create.wait().code() != 0 {
+				t.Fatalf("%s: exit code %d", create, create.code())
+			}
+			defer b.call("delete", "--force", id).wait()
+			if c := b.call("screenshot", id, filepath.Join(b.dir, "screen.png")).wait(); c.code() == 0 || !strings.Contains(c.err.String(), "not running") {
+				t.Errorf("a picture of a container that has not been started: exit code %d, %q", c.code(), c.err.String())
+			}
+			if c := b.call("start", id).wait(); c.code() != 0 {
+				t.Fatalf("%s: exit code %d\n%s", c, c.code(), c.err.String())
+			}
+			// It is cut off at the right, where the screen ends.
+			await(t, "the window on the display", func() bool {
+				img := b.screenshot(id)
+				return img.Bounds().Size() == image.Pt(320, 240) && color.RGBAModel.Convert(img.At(40, 30)) == windowRed &&
+					color.RGBAModel.Convert(img.At(319, 229)) == windowBlue
+			})
+		})
+	}
+}
+
+// TestDisplayErrors asks for what cannot be had.
+func TestDisplayErrors(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	for _, test := range []struct {
+		says  string
+		words []string
+	}{
+		{"screen", []string{"launch", "--display", "virtual=1024", "cmd"}},
+		{"not a number", []string{"launch", "--display", "virtual=99999x100", "cmd"}},
+		{"from 64 to 4096", []string{"launch", "--display", "virtual=9999x100", "cmd"}},
+		{"16 or 24", []string{"launch", "--display", "virtual=640x480x8", "cmd"}},
+		{"none of none, virtual", []string{"launch", "--display", "printer", "cmd"}},
+		{"--display virtual", []string{"launch", "--vnc", "/tmp/vnc", "cmd"}},
+		{"127.0.0.1:PORT", []string{"launch", "--display", "virtual", "--vnc", "0.0.0.0:5900", "cmd"}},
+		{"127.0.0.1:PORT", []string{"launch", "--display", "virtual", "--vnc", "5900", "cmd"}},
+		{"exists", []string{"launch", "--display", "virtual", "--vnc", b.dir + "/.", "cmd"}},
+		{"two arguments", []string{"screenshot", "x"}},
+		{"does not exist", []string{"screenshot", "x", "out.png"}},
+	} {
+		c := b.call(test.words...).wait()
+		if line := c.wantLine(1, failed); !strings.Contains(line, test.says) {
+			t.Errorf("%s: %q does not say %q", c, line, test.says)
+		}
+	}
+	c := b.launch(b.program("wait"))
+	c.follow()
+	c.line()
+	id, _ := b.container()
+	if line := b.call("screenshot", id, "out.png").wait().wantLine(1); !strings.Contains(line, "no virtual display") {
+		t.Errorf("a container without a display: %q", line)
+	}
+	b.call("kill", id, "KILL").wait()
+	c.wait()
+	if left, err := filepath.Glob(filepath.Join(b.dir, "*.png*")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// TestDisplayNeeds: without the display's server, the error says what to install.
+func TestDisplayNeeds(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	for _, test := range []struct {
+		hidden string
+		flags  []string
+		says   string
+	}{
+		{"/usr/bin/Xvfb", nil, "apt-get install xvfb"},
+		{"/usr/bin/xkbcomp", nil, "apt-get install x11-xkb-utils"},
+		{"/usr/bin/Xtigervnc", []string{"--vnc", filepath.Join(b.dir, "vnc")}, "apt-get install tigervnc-standalone-server"},
+	} {
+		// The file is hidden in a mount namespace of the call's own.
+		args := append([]string{"launch", "--display", "virtual"}, append(test.flags, "cmd", "/c", "exit")...)
+		c := b.call(args...)
+		script := `mount --bind /dev/null "$0" && exec "$@"`
+		c.Path, c.Args = "/usr/bin/unshare", append([]string{"unshare", "-m", "--propagation", "private", "sh", "-c", script, test.hidden}, c.Args...)
+		if line := c.wait().wantLine(failed); !strings.Contains(line, test.says) {
+			t.Errorf("without %s: %q does not say %q", test.hidden, line, test.says)
+		}
+	}
+}
