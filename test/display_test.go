@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"image"
@@ -9,9 +10,11 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -334,6 +337,104 @@ func (c *vncClient) typeKey(key byte) {
 	}
 }
 
+// hostDisplay starts an X server that stands for the host's. It asks for a cookie, keeps its screen of 640 by 480 pixels
+// in a file, which screen reads, and is gone at the end.
+func hostDisplay(t *testing.T) (env []string, screen func() image.Image) {
+	t.Helper()
+	const sockets = "/tmp/.X11-unix"
+	if os.Mkdir(sockets, 0o1777) == nil {
+		t.Cleanup(func() { os.Remove(sockets) }) // not when another server has come meanwhile
+	}
+	dir := newDir(t)
+	hostname, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority := []byte{1, 0} // of this host
+	for _, field := range []string{hostname, "", "MIT-MAGIC-COOKIE-1", "0123456789abcdef"} {
+		authority = append(binary.BigEndian.AppendUint16(authority, uint16(len(field))), field...)
+	}
+	cookies := writeFile(t, dir, "authority", authority)
+	server := exec.Command("Xvfb", "-displayfd", "1", "-screen", "0", "640x480x24", "-fbdir", dir, "-auth", cookies, "-nolisten", "tcp", "-nolisten", "local",
+		"-extension", "GLX")
+	out, err := server.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		server.Process.Signal(syscall.SIGTERM) // it removes its socket and its lock
+		server.Wait()
+	})
+	number, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{"DISPLAY=:" + strings.TrimSpace(number), "XAUTHORITY=" + cookies}, func() image.Image {
+		return readXWD(t, []byte(readFile(t, filepath.Join(dir, "Xvfb_screen0"))))
+	}
+}
+
+// readXWD reads the picture of a screen of 32 bits a pixel in the form of XWDFile.h: 25 numbers, a name, colours, pixels.
+func readXWD(t *testing.T, data []byte) image.Image {
+	t.Helper()
+	field := func(n int) int { return int(binary.BigEndian.Uint32(data[4*n:])) }
+	width, height, line := field(4), field(5), field(12)
+	pixels := data[field(0)+12*field(19):]
+	img := image.NewRGBA(image.Rect(0, 0, width, height))
+	for y := range height {
+		for x := range width {
+			p := pixels[y*line+4*x:]
+			img.SetRGBA(x, y, color.RGBA{p[2], p[1], p[0], 255})
+		}
+	}
+	return img
+}
+
+// TestDisplayHost shows a window on a display outside the container, which wants a cookie.
+func TestDisplayHost(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	env, screen := hostDisplay(t)
+	file := writeFile(t, b.dir, "window.exe", []byte(readFile(t, windowOf(t, machines[0]))))
+	b.env = append(b.env, env...)
+	c := b.launch("--display", "host", file)
+	c.follow()
+	if line := strings.TrimSpace(c.line()); line != "screen 640x480" {
+		t.Errorf("the program says %q", line)
+	}
+	await(t, "the window on the host's display", func() bool { return hasWindow(screen()) })
+	id, _ := b.container()
+	if line := b.call("screenshot", id, "out.png").wait().wantLine(1); !strings.Contains(line, "no virtual display") {
+		t.Errorf("a picture of the host's display: %q", line)
+	}
+	// Another program of the container finds the display as well.
+	other := b.call("exec", id, `D:\window.exe`)
+	other.follow()
+	if line := strings.TrimSpace(other.line()); line != "screen 640x480" {
+		t.Errorf("the program in the container says %q", line)
+	}
+	b.call("kill", id, "KILL").wait()
+	c.wait()
+	other.wait()
+	await(t, "the window's end", func() bool { return !hasWindow(screen()) })
+	// Without the cookie, the server lets nobody in.
+	b.env = append(b.env, "XAUTHORITY=/nonexistent")
+	if c := b.run("--display", "host", file); c.code() != 1 || !strings.Contains(c.text(), "no window") {
+		t.Errorf("without the cookie: exit code %d, %q", c.code(), c.text())
+	}
+	for _, test := range []struct{ display, says string }{
+		{"elsewhere:0", "only a display of this host"}, {":0x", "only a display of this host"}, {":65000", "no X server of this host"},
+	} {
+		b.env = append(b.env, "DISPLAY="+test.display)
+		if line := b.run("--display", "host", file).wantLine(failed); !strings.Contains(line, test.says) {
+			t.Errorf("DISPLAY=%s: %q does not say %q", test.display, line, test.says)
+		}
+	}
+}
+
 // TestDisplayBundle takes pictures of containers that an engine would make, as root and as another user.
 func TestDisplayBundle(t *testing.T) {
 	t.Parallel()
@@ -376,6 +477,7 @@ func TestDisplayBundle(t *testing.T) {
 func TestDisplayErrors(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
+	b.env = append(b.env, "DISPLAY=", "WAYLAND_DISPLAY=")
 	for _, test := range []struct {
 		says  string
 		words []string
@@ -384,6 +486,7 @@ func TestDisplayErrors(t *testing.T) {
 		{"not a number", []string{"launch", "--display", "virtual=99999x100", "cmd"}},
 		{"from 64 to 4096", []string{"launch", "--display", "virtual=9999x100", "cmd"}},
 		{"16 or 24", []string{"launch", "--display", "virtual=640x480x8", "cmd"}},
+		{"DISPLAY is not set", []string{"launch", "--display", "host", "cmd"}},
 		{"none of none, virtual", []string{"launch", "--display", "printer", "cmd"}},
 		{"--display virtual", []string{"launch", "--vnc", "/tmp/vnc", "cmd"}},
 		{"127.0.0.1:PORT", []string{"launch", "--display", "virtual", "--vnc", "0.0.0.0:5900", "cmd"}},

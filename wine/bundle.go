@@ -157,6 +157,9 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 		serverMount(p.User.UID, p.User.GID),
 	}
 	given = append(given, wine...)
+	if err := b.wishes.display.FindHost(os.Getenv); err != nil {
+		return nil, fmt.Errorf("annotations: %s: %w", annotationDisplay, err)
+	}
 	display, err := scratch.displayMounts(b.wishes.display)
 	if err != nil {
 		return nil, err
@@ -186,7 +189,7 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 		return nil, err
 	}
 	p.Args = append([]string{preloader, loader, program}, p.Args[1:]...)
-	p.Env = r.inContainer(p.Env, b.wishes.boot, b.wishes.display)
+	p.Env = r.inContainer(p.Env, b.wishes.boot, b.wishes.display.environment())
 	spec.Process = &p
 	helpers, err := b.wishes.display.Helpers()
 	if err != nil {
@@ -466,7 +469,7 @@ func (b *Bundle) fillPrefix(t *Template, scratch Scratch, u users, whole bool) e
 }
 
 // inContainer adds Wine's variables to those of a process. What makes Wine find its parts is not for the bundle to say.
-func (r *Runtime) inContainer(env []string, boot Boot, display Display) []string {
+func (r *Runtime) inContainer(env []string, boot Boot, display map[string]string) []string {
 	have := make(map[string]string)
 	for _, setting := range env {
 		name, value, _ := strings.Cut(setting, "=")
@@ -489,7 +492,7 @@ func (r *Runtime) inContainer(env []string, boot Boot, display Display) []string
 		}
 		have[name] = value
 	}
-	maps.Copy(have, display.environment())
+	maps.Copy(have, display)
 	boot.choose(have)
 	return settings(have)
 }
@@ -538,9 +541,9 @@ func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (windows 
 	}
 	q := *p
 	q.Args = append([]string{preloader, loader, program}, p.Args[1:]...)
-	display, err := DisplayOf(spec.Annotations)
-	if err != nil {
-		return nil, false, err
+	var display map[string]string
+	if spec.Annotations[annotationDisplay] != "" {
+		display = displayVariables(main.Env)
 	}
 	q.Env = r.inContainer(p.Env, chosenBoot(main.Env), display)
 	return &q, true, nil

@@ -106,7 +106,6 @@ func TestAnnotations(t *testing.T) {
 		{"io.winbox.memory.commit", "64m", "not supported"},
 		{"io.winbox.memory.commit", "1", "not supported"},
 		{"io.winbox.display", "printer", "none of none"},
-		{"io.winbox.display", "host", "not supported"},
 		{annotationStop, "kill", ""}, {annotationStrict, "true", ""}, {annotationReserve, "10000000-18000000,20000000-28000000", ""},
 		{annotationBoot, "full", ""}, {"io.winbox.unknown", "x", ""}, // unknown keys are to be ignored (config.md, "Annotations")
 	} {

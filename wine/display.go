@@ -25,6 +25,8 @@ const (
 	DisplayNone DisplayKind = "none"
 	// DisplayVirtual is an X server of the container's own, which has no screen but in memory.
 	DisplayVirtual DisplayKind = "virtual"
+	// DisplayHost is the display of whoever starts the container.
+	DisplayHost DisplayKind = "host"
 )
 
 // A Display is a kind of display and, for a virtual one, its screen. The zero value is none.
@@ -34,6 +36,9 @@ type Display struct {
 	Width, Height, Depth int
 	// VNC has the virtual display's server speak to VNC clients, at the socket of [Scratch.DialVNC].
 	VNC bool
+
+	// host is that of [DisplayHost], once [Display.FindHost] has found it.
+	host *hostDisplay
 }
 
 // The largest screen takes 64 MiB; the smallest is what Wine still makes a desktop of.
@@ -42,17 +47,17 @@ const (
 	largestScreen  = 4096
 )
 
-// ParseDisplay reads `none`, `virtual` or `virtual=WIDTHxHEIGHT[xDEPTH]`. The empty string is none, and a
+// ParseDisplay reads `none`, `host`, `virtual` or `virtual=WIDTHxHEIGHT[xDEPTH]`. The empty string is none, and a
 // virtual screen is 1024x768x24 unless it is said.
 func ParseDisplay(s string) (Display, error) {
 	kind, screen, sized := strings.Cut(s, "=")
 	switch d := (Display{Kind: DisplayKind(kind)}); {
 	case s == "", s == string(DisplayNone):
 		return Display{}, nil
-	case s == "host":
-		return Display{}, errors.New("host is not supported by this version of winbox, which has none and virtual")
+	case s == string(DisplayHost):
+		return d, nil
 	case d.Kind != DisplayVirtual:
-		return Display{}, fmt.Errorf("%q is none of none, virtual and virtual=WIDTHxHEIGHTxDEPTH", s)
+		return Display{}, fmt.Errorf("%q is none of none, virtual, virtual=WIDTHxHEIGHTxDEPTH and host", s)
 	case !sized:
 		d.Width, d.Height, d.Depth = 1024, 768, 24
 		return d, nil
@@ -182,6 +187,9 @@ func (d Display) Helpers() ([]Helper, error) {
 // displayMounts brings in the server's files and, for it and for the programs, the folder of its sockets, which is one of
 // the scratch folder's: by that, and not by way of the container, winbox reaches the server.
 func (s Scratch) displayMounts(d Display) ([]specs.Mount, error) {
+	if d.host != nil {
+		return d.host.mounts(s.authority()), nil
+	}
 	if d.Kind != DisplayVirtual {
 		return nil, nil
 	}
@@ -202,6 +210,9 @@ func (s Scratch) displayMounts(d Display) ([]specs.Mount, error) {
 
 // environment are the variables by which the programs of a container find its display.
 func (d Display) environment() map[string]string {
+	if d.host != nil {
+		return d.host.environment()
+	}
 	if d.Kind != DisplayVirtual {
 		return nil
 	}
@@ -210,6 +221,9 @@ func (d Display) environment() map[string]string {
 
 // makeDisplay makes what the mounts of a display show, for a program that is another user than the caller if foreign.
 func (s Scratch) makeDisplay(d Display, foreign bool, uid, gid int) error {
+	if d.host != nil {
+		return d.host.make(s.authority(), foreign, uid, gid)
+	}
 	if d.Kind != DisplayVirtual {
 		return nil
 	}
@@ -230,12 +244,18 @@ func (s Scratch) makeDisplay(d Display, foreign bool, uid, gid int) error {
 // sockets is the folder of the display's sockets.
 func (s Scratch) sockets() string { return filepath.Join(string(s), "display", "sockets") }
 
+// authority is the file with the cookie of the host's display.
+func (s Scratch) authority() string { return filepath.Join(string(s), "xauthority") }
+
 // driver are Wine's settings for a display, below HKEY_CURRENT_USER. An empty text removes a value.
 func (d Display) driver() []keySetting {
 	const drivers, x11 = `Software\Wine\Drivers`, `Software\Wine\X11 Driver`
-	if d.Kind == DisplayVirtual {
+	switch d.Kind {
+	case DisplayVirtual:
 		// Nobody manages windows there: Wine draws their frames and puts them one above the other by itself.
 		return []keySetting{{drivers, "Graphics", regString("x11")}, {x11, "Managed", regString("N")}}
+	case DisplayHost:
+		return []keySetting{{drivers, "Graphics", regString("x11")}, {x11, "Managed", ""}}
 	}
 	return []keySetting{{drivers, "Graphics", regString("null")}}
 }
@@ -288,6 +308,17 @@ func (t *Template) writeRegistry(prefix string, d Display, foreign bool, uid, gi
 		return err
 	}
 	return os.Lchown(file, uid, gid)
+}
+
+// displayVariables are those of [Display.environment], of a process that has them.
+func displayVariables(env []string) map[string]string {
+	found := make(map[string]string)
+	for _, setting := range env {
+		if name, value, _ := strings.Cut(setting, "="); name == "DISPLAY" || name == "XAUTHORITY" {
+			found[name] = value
+		}
+	}
+	return found
 }
 
 // changeRegistry makes the user's registry in a prefix fit a display. The prefix may be what hostile programs have left:

@@ -63,7 +63,7 @@ for a failure of winbox, 126 for a file that is no such program, 127 for none,
 			&cli.StringFlag{Name: "runtime", DefaultText: "one that can run it", Usage: "the Wine to use, `RUNTIME`: host, or one that was built"},
 			&cli.StringFlag{Name: "boot", Value: string(wine.BootMinimal), Usage: "what is started before the program, `BOOT`: minimal, auto or full"},
 			&cli.StringFlag{Name: "encoding", Value: string(wine.EncodingUTF8), Usage: "what the program takes its text for, `ENCODING`: utf-8, or a code page such as cp1252"},
-			&cli.StringFlag{Name: "display", Value: string(wine.DisplayNone), Usage: "where its windows are, `DISPLAY`: none, virtual or virtual=WIDTHxHEIGHTxDEPTH"},
+			&cli.StringFlag{Name: "display", Value: string(wine.DisplayNone), Usage: "where its windows are, `DISPLAY`: none, virtual, virtual=WIDTHxHEIGHTxDEPTH or host"},
 			&cli.StringFlag{Name: "vnc", Usage: "show the virtual display to VNC clients at `ADDRESS`: the path of a socket to be made, or 127.0.0.1:PORT"},
 			&cli.BoolFlag{Name: "strict", Usage: "fail rather than run with an address space that is not as planned"},
 			&cli.StringFlag{Name: "shared-heap", Value: "16m", Usage: "memory that all 32-bit programs of the container share, `SIZE`; 0 for none"},
@@ -178,6 +178,9 @@ func (l *launch) run() error {
 func (l *launch) findDisplay() (wine.Display, error) {
 	display, err := wine.ParseDisplay(l.c.String("display"))
 	if err != nil {
+		return display, fmt.Errorf("--display: %w", err)
+	}
+	if err := display.FindHost(os.Getenv); err != nil {
 		return display, fmt.Errorf("--display: %w", err)
 	}
 	if l.c.String("vnc") != "" {

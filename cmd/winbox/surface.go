@@ -51,7 +51,7 @@ func choices(command string, o *option) []string {
 	case "network":
 		return []string{"none", "host"}
 	case "display":
-		return []string{"none", "virtual"}
+		return []string{"none", "virtual", "host"}
 	case "boot":
 		return []string{"minimal", "auto", "full"}
 	case "rootless":
