@@ -29,7 +29,8 @@ type BuildOptions struct {
 	WoW64 WoW64
 	// From is a root file system with Wine, as a folder or a tar file. When it is empty, one is made of Debian's packages.
 	From string
-	// Mirror is where the packages come from; empty takes the host's.
+	// Mirror is where the packages come from, their security updates from the same with "-security" behind its name; empty
+	// takes the host's.
 	Mirror string
 	// All keeps the modules of Wine's that no container has a use for.
 	All bool
@@ -39,8 +40,10 @@ type BuildOptions struct {
 
 // Debian 13 has Wine 10, which runs 32-bit programs both ways.
 const (
-	suite  = "trixie"
-	mirror = "http://deb.debian.org/debian"
+	suite          = "trixie"
+	mirror         = "http://deb.debian.org/debian"
+	securitySuite  = suite + "-security"
+	securityMirror = "http://deb.debian.org/debian-security"
 	// keyring is that of the host's package debian-archive-keyring.
 	keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 )
@@ -48,7 +51,7 @@ const (
 // packages are what a runtime is made of; the rest are dependencies. libc-bin has the locale C.UTF-8.
 func packages(how WoW64) (architectures, include []string) {
 	architectures = []string{"amd64"}
-	include = []string{"wine64", "libc-bin", "fonts-wine"}
+	include = []string{"wine64", "libc-bin", "fonts-wine", "fonts-liberation", "tzdata", "ca-certificates"}
 	both := []string{"libwine", "libgnutls30t64", "libxcomposite1", "libxcursor1", "libxfixes3", "libxi6", "libxinerama1", "libxrandr2",
 		"libxrender1", "libxxf86vm1"}
 	include = append(include, both...)
@@ -178,6 +181,9 @@ func (s *Store) build(ctx context.Context, opt BuildOptions, draft string, say f
 	if err := copyKept(ctx, root, list, tree, opt.All); err != nil {
 		return nil, err
 	}
+	if err := copyCertificates(root, tree); err != nil {
+		return nil, fmt.Errorf("certificates: %w", err)
+	}
 
 	say(stepFinish, "finishing")
 	if err := makeReadable(made); err != nil {
@@ -278,9 +284,9 @@ func fetch(ctx context.Context, opt BuildOptions, draft, to string, say func(int
 	if os.Geteuid() != 0 {
 		return "", errors.New("needs root, to unpack Debian's packages (or give a root file system with --from)")
 	}
-	from := opt.Mirror
+	from, security := opt.Mirror, strings.TrimRight(opt.Mirror, "/")+"-security"
 	if from == "" {
-		from = hostMirror(ctx)
+		from, security = hostMirror(ctx, "Debian", mirror), hostMirror(ctx, "Debian-Security", securityMirror)
 	}
 	settings := filepath.Join(draft, "apt.conf")
 	if err := os.WriteFile(settings, aptSettings(ctx), 0o600); err != nil {
@@ -297,7 +303,8 @@ func fetch(ctx context.Context, opt BuildOptions, draft, to string, say func(int
 	say(stepLists, "fetching the lists of packages")
 	// Packages are unpacked (extract) but not installed: none of their scripts runs.
 	cmd := exec.CommandContext(ctx, "mmdebstrap", "--variant=extract", "--format=directory", "--verbose", "--keyring="+keyring, "--aptopt="+settings,
-		"--architectures="+strings.Join(architectures, ","), "--include="+strings.Join(include, ","), suite, to, from)
+		"--architectures="+strings.Join(architectures, ","), "--include="+strings.Join(include, ","), suite, to,
+		"deb "+from+" "+suite+" main", "deb "+security+" "+securitySuite+" main")
 	cmd.Env = append(os.Environ(), "TMPDIR="+temporary, "LC_ALL=C.UTF-8")
 	// In namespaces of its own: whatever it mounts is seen by nobody else, and all that it starts ends with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -356,18 +363,18 @@ func follow(out io.Reader, say func(int, string)) (last []string) {
 	return last
 }
 
-// hostMirror is the mirror of Debian's that the host's apt uses.
-func hostMirror(ctx context.Context) string {
+// hostMirror is the mirror that the host's apt uses of what Debian labels so, or else the one that Debian recommends.
+func hostMirror(ctx context.Context, label, recommended string) string {
 	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN) $(LABEL) $(COMPONENT)", "Created-By: Packages").Output()
 	if err != nil {
-		return mirror
+		return recommended
 	}
 	for line := range strings.Lines(string(out)) {
-		if words := strings.Fields(line); len(words) == 4 && words[1] == "Debian" && words[2] == "Debian" && words[3] == "main" {
+		if words := strings.Fields(line); len(words) == 4 && words[1] == "Debian" && words[2] == label && words[3] == "main" {
 			return words[0]
 		}
 	}
-	return mirror
+	return recommended
 }
 
 // aptSettings are those of the host's settings for apt that say how to reach a mirror: proxies, times, and the files

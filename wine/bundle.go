@@ -260,6 +260,12 @@ func (b *Bundle) runtime(t *Template) (*Runtime, []specs.Mount, error) {
 	if !hasFile(b.files, fontsConf) {
 		mounts = append(mounts, bindFile(filepath.Join(t.Root(), fontsConf), fontsConf))
 	}
+	if from := own.ownFile(caBundle); from != "" && !hasFile(b.files, caBundle) {
+		mounts = append(mounts, bindFile(from, caBundle))
+	}
+	if from := own.ownFile(zoneInfo); from != "" && namesZone(b.spec.Process.Env) && !b.files.IsDir(zoneInfo) {
+		mounts = append(mounts, bindFile(from, zoneInfo))
+	}
 	return own, mounts, nil
 }
 

@@ -52,6 +52,9 @@ func editUser(r *registry) {
 	r.set(`Software\Wine\Drivers`, "Graphics", regString("null"))
 	r.set(`Software\Wine\WineDbg`, "ShowCrashDialog", regDword(0))
 	r.deleteKey(`Software\Wine\Fonts\External Fonts`) // paths on the host
+	for name, stand := range map[string]string{"Arial": "Sans", "Times New Roman": "Serif", "Courier New": "Mono"} {
+		r.set(`Software\Wine\Fonts\Replacements`, name, regString("Liberation "+stand)) // where the runtime has these
+	}
 }
 
 // computerName is the NetBIOS form of a host name.

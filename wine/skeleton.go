@@ -20,7 +20,7 @@ func (t *Template) makeRoot() error {
 	root := t.Root()
 	dirs := []string{
 		"/dev", "/proc", "/sys/devices/system", "/sys/bus/clocksource/devices", "/tmp", "/run", "/etc", "/usr/lib", "/usr/lib64",
-		"/usr/share/zoneinfo", "/etc/ssl/certs", "/etc/fonts",
+		zoneInfo, "/etc/ssl/certs", "/etc/fonts",
 	}
 	var files []string
 	for _, p := range t.Runtime.visible() {
@@ -144,7 +144,7 @@ func (r *Runtime) preloaders() []string {
 
 // networkFiles are mounted from the host when a program shares its network: name resolution and the certificates that
 // Wine's crypt32 imports.
-var networkFiles = []string{"/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt"}
+var networkFiles = []string{"/etc/resolv.conf", "/etc/hosts", caBundle}
 
 // driveLink gives the name of a drive's link in dosdevices and where it leads.
 func driveLink(letter byte) (name, to string) {

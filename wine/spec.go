@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -384,12 +385,14 @@ func (t *Template) base(opt Options) *specs.Spec {
 	for _, p := range t.Runtime.visible() {
 		spec.Mounts = append(spec.Mounts, t.bindVisible(p))
 	}
-	for _, setting := range opt.Env {
-		// A zone given by name needs the data base of zones.
-		if zone, ok := strings.CutPrefix(setting, "TZ="); ok && strings.Contains(zone, "/") && isFolder(zoneInfo) {
-			spec.Mounts = append(spec.Mounts, t.bindVisible(visiblePath{zoneInfo, true}))
-			break
-		}
+	if zones := t.Runtime.zones(); zones != "" && namesZone(opt.Env) {
+		spec.Mounts = append(spec.Mounts, bindFile(zones, zoneInfo))
+	}
+	// Where the container does not have the host's, with what its administrator trusts, it has the runtime's.
+	if own := t.Runtime.ownFile(caBundle); own != "" && !slices.ContainsFunc(spec.Mounts, func(m specs.Mount) bool {
+		return m.Destination == caBundle
+	}) {
+		spec.Mounts = append(spec.Mounts, bindFile(own, caBundle))
 	}
 	return spec
 }
@@ -402,8 +405,6 @@ func serverMount(uid, gid uint32) specs.Mount {
 		Options: []string{"nosuid", "nodev", "mode=700", fmt.Sprintf("uid=%d", uid), fmt.Sprintf("gid=%d", gid)},
 	}
 }
-
-const zoneInfo = "/usr/share/zoneinfo"
 
 // bindVisible mounts a path of the runtime's at its own place.
 func (t *Template) bindVisible(p visiblePath) specs.Mount {

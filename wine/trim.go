@@ -138,7 +138,7 @@ type trimmer struct {
 }
 
 // trim lists what a runtime needs of a root file system, in the order of the paths it will have: Wine, the ELF libraries
-// that it loads, their interpreters, and the locale C.UTF-8. Everything else of the distribution stays out.
+// that it loads, their interpreters, the locale C.UTF-8, fonts and time zones. Everything else of the distribution stays out.
 //
 // # Errors
 //
@@ -163,7 +163,7 @@ func trim(root *os.Root, how WoW64, all bool) ([]keptFile, error) {
 		t.kept[file] = file
 	}
 	elves := []string{r.Loader64, r.Server}
-	steps := []error{t.pe(r.WindowsDir, r.WindowsDir, mingw64, unneeded64), t.tree(r.DataDir), t.tree(localeDir)}
+	steps := []error{t.pe(r.WindowsDir, r.WindowsDir, mingw64, unneeded64), t.tree(r.DataDir), t.tree(localeDir), t.extras()}
 	modules, err := t.unix(r.UnixDir)
 	steps, elves = append(steps, err), append(elves, modules...)
 	steps = append(steps, t.libraries(elf.ELFCLASS64, r.Libraries[:1], elves))

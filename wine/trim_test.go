@@ -45,7 +45,7 @@ func TestTrim(t *testing.T) {
 	}
 	for _, name := range kept[true] {
 		switch {
-		case within(name, host.UnixDir), within(name, host.WindowsDir), within(name, host.DataDir), within(name, localeDir):
+		case within(name, host.UnixDir), within(name, host.WindowsDir), within(name, host.DataDir), within(name, localeDir), within(name, zoneInfo):
 		case name == host.Loader64, name == host.Server, path.Dir(name) == host.Libraries[0] && strings.Contains(name, ".so."):
 		default:
 			t.Errorf("%s is kept", name)
