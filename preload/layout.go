@@ -103,6 +103,9 @@ type Options struct {
 	KeepsReserved bool
 	// Legacy is vm.legacy_va_layout: mmap(2) searches from below.
 	Legacy bool
+	// SmallestStack is what the engine gives a stack at least, in bytes. 0 is 1 MiB:
+	// what Wine 8 and 10 do that nobody has changed.
+	SmallestStack uint64
 	// Loader is where the engine's native loader is linked; empty when it is
 	// position-independent. Nothing is reserved there.
 	Loader Range
@@ -173,9 +176,8 @@ func layoutError(r Range, format string, args ...any) error {
 // 2 GB).
 const maxImageSize = 0x7fff0000
 
-// minStack is the smallest stack an engine gives the main thread, in bytes:
-// native code that the program calls runs on it too. Measured with Wine 8.
-const minStack = 1 << 20
+// usualStack is Options.SmallestStack of an engine as it comes, in bytes.
+const usualStack = 1 << 20
 
 // Plan lays out the address space for the program img. It is a pure function:
 // it reads only headers that pe.Open has read.
@@ -204,7 +206,7 @@ func Plan(img *pe.Image, opt Options) (*Layout, error) {
 	if err := l.placeImage(img); err != nil {
 		return nil, err
 	}
-	stack := max(img.StackReserve, img.StackCommit, minStack)
+	stack := max(img.StackReserve, img.StackCommit, cmp.Or(opt.SmallestStack, usualStack))
 	stack, ok := alignUp(stack, granularity)
 	if !ok || !l.forecast(KindStack, "main thread's stack", stack) {
 		return nil, layoutError(Range{}, "the stack of %s that the program asks for fits nowhere below %#x",

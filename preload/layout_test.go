@@ -162,13 +162,14 @@ func TestReservations(t *testing.T) {
 
 func TestPlanStack(t *testing.T) {
 	tests := []struct {
-		reserve, commit, want uint64
+		reserve, commit, smallest, want uint64
 	}{
-		{64 << 10, 4096, 1 << 20}, {1 << 20, 4096, 1 << 20}, {64 << 20, 4096, 64 << 20}, {512 << 20, 4096, 512 << 20},
-		{1 << 20, 3<<20 + 1, 3<<20 + 64<<10}, {6 << 30, 4096, 6 << 30}, {1 << 40, 4096, 1 << 40},
+		{64 << 10, 4096, 0, 1 << 20}, {1 << 20, 4096, 0, 1 << 20}, {64 << 20, 4096, 0, 64 << 20}, {512 << 20, 4096, 0, 512 << 20},
+		{1 << 20, 3<<20 + 1, 0, 3<<20 + 64<<10}, {6 << 30, 4096, 0, 6 << 30}, {1 << 40, 4096, 0, 1 << 40},
+		{1, 1, 64 << 10, 64 << 10}, {64 << 10, 4096, 64 << 10, 64 << 10}, {64<<10 + 1, 4096, 64 << 10, 128 << 10}, {4096, 1 << 20, 64 << 10, 1 << 20},
 	}
 	for _, tt := range tests {
-		l, err := preload.Plan(image(t, petest.Image{StackReserve: tt.reserve, StackCommit: tt.commit}), preload.Options{})
+		l, err := preload.Plan(image(t, petest.Image{StackReserve: tt.reserve, StackCommit: tt.commit}), preload.Options{SmallestStack: tt.smallest})
 		if err != nil {
 			t.Error(err)
 			continue

@@ -19,8 +19,8 @@ const maxPlan = 1 << 20
 // has become of it: one line for each region.
 func (l *Layout) MarshalText() ([]byte, error) {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s\nmachine %x\nprocess %x\nlimit %x\nprogram-limit %x\nstack %x\nmmap-min-addr %x\naddress-limit %x\nloader %s\nnew-wow64 %t\nshared-heap %x\nkeeps-reserved %t\nlegacy %t\nreserve %q\nmoved %q\n", planMagic,
-		uint16(l.Machine), uint16(l.Process), l.Limit, l.ProgramLimit, l.StackSize, l.options.MmapMinAddr, l.options.AddressLimit, l.loader, l.options.NewWoW64, l.options.SharedHeap, l.options.KeepsReserved, l.options.Legacy, formatRanges(l.options.Reserve), l.Moved)
+	fmt.Fprintf(&b, "%s\nmachine %x\nprocess %x\nlimit %x\nprogram-limit %x\nstack %x\nmmap-min-addr %x\naddress-limit %x\nloader %s\nnew-wow64 %t\nshared-heap %x\nkeeps-reserved %t\nlegacy %t\nsmallest-stack %x\nreserve %q\nmoved %q\n", planMagic,
+		uint16(l.Machine), uint16(l.Process), l.Limit, l.ProgramLimit, l.StackSize, l.options.MmapMinAddr, l.options.AddressLimit, l.loader, l.options.NewWoW64, l.options.SharedHeap, l.options.KeepsReserved, l.options.Legacy, l.options.SmallestStack, formatRanges(l.options.Reserve), l.Moved)
 	for _, r := range l.Regions {
 		fmt.Fprintf(&b, "region %s %s %s %t %t %t %t %q\n", r.Range, r.Kind, r.State, r.reserved, r.engine, r.HandedBack, r.Pool, r.Name)
 	}
@@ -40,8 +40,8 @@ func (l *Layout) UnmarshalText(text []byte) error {
 	var machine, process uint16
 	var reserve string
 	in := bytes.NewReader(text[len(planMagic)+1:])
-	if _, err := fmt.Fscanf(in, "machine %x\nprocess %x\nlimit %x\nprogram-limit %x\nstack %x\nmmap-min-addr %x\naddress-limit %x\nloader %x-%x\nnew-wow64 %t\nshared-heap %x\nkeeps-reserved %t\nlegacy %t\nreserve %q\nmoved %q\n",
-		&machine, &process, &l.Limit, &l.ProgramLimit, &l.StackSize, &l.options.MmapMinAddr, &l.options.AddressLimit, &l.loader.Start, &l.loader.End, &l.options.NewWoW64, &l.options.SharedHeap, &l.options.KeepsReserved, &l.options.Legacy, &reserve, &l.Moved); err != nil {
+	if _, err := fmt.Fscanf(in, "machine %x\nprocess %x\nlimit %x\nprogram-limit %x\nstack %x\nmmap-min-addr %x\naddress-limit %x\nloader %x-%x\nnew-wow64 %t\nshared-heap %x\nkeeps-reserved %t\nlegacy %t\nsmallest-stack %x\nreserve %q\nmoved %q\n",
+		&machine, &process, &l.Limit, &l.ProgramLimit, &l.StackSize, &l.options.MmapMinAddr, &l.options.AddressLimit, &l.loader.Start, &l.loader.End, &l.options.NewWoW64, &l.options.SharedHeap, &l.options.KeepsReserved, &l.options.Legacy, &l.options.SmallestStack, &reserve, &l.Moved); err != nil {
 		return fmt.Errorf("plan: %w", err)
 	}
 	var err error

@@ -283,7 +283,7 @@ func FuzzSurvey(f *testing.F) {
 
 func TestPlanText(t *testing.T) {
 	for _, im := range []petest.Image{{}, {Machine: i386}, {Machine: i386, Base: 0x90000000, Relocations: []uint32{0x1000}}} {
-		want, err := preload.Plan(image(t, im), preload.Options{MmapMinAddr: 1 << 17, NewWoW64: im.Machine == i386, KeepsReserved: true, Legacy: true,
+		want, err := preload.Plan(image(t, im), preload.Options{MmapMinAddr: 1 << 17, NewWoW64: im.Machine == i386, KeepsReserved: true, Legacy: true, SmallestStack: 1 << 16,
 			Loader: preload.Range{Start: 0x7d000000, End: 0x7d005000}, Reserve: []preload.Range{{Start: 0x500000000, End: 0x500010000}}})
 		if err != nil {
 			t.Fatal(err)

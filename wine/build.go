@@ -201,6 +201,9 @@ func (s *Store) build(ctx context.Context, opt BuildOptions, draft string, say f
 	if record.KeepsReserved, err = keepReserved(tree, wine); err != nil {
 		return nil, err
 	}
+	if record.SmallestStack, err = allowSmallStacks(tree, wine); err != nil {
+		return nil, err
+	}
 	record.Name, record.Source, record.Created = "", source, time.Now().UTC().Truncate(time.Second)
 	if record.Untrimmed, err = treeSize(from); err != nil {
 		return nil, err

@@ -12,17 +12,23 @@ import (
 // A change is one to machine code of Wine's. It is made only where the code before it is found in the file exactly once,
 // with all that is around it: another version, or another compiler's code, stays as it is.
 type change struct {
+	file string
 	// before is the code in hexadecimal, ".." for a byte that may be any; after is what it becomes: ".." stays as it is.
 	before, after string
 }
 
-// makeChanges makes changes to a file of a new tree: all of them or none. It reports whether they are made, now or before.
-func makeChanges(file string, changes ...change) (bool, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return false, err
-	}
+// makeChanges makes changes to files of a new tree: all of them or none. It reports whether they are made, now or before.
+func makeChanges(changes ...change) (bool, error) {
+	files := make(map[string][]byte)
 	for _, c := range changes {
+		if files[c.file] == nil {
+			data, err := os.ReadFile(c.file)
+			if err != nil {
+				return false, err
+			}
+			files[c.file] = data
+		}
+		data := files[c.file]
 		before, after := parseCode(c.before), parseCode(c.after)
 		at, n := before.find(data)
 		if _, done := after.over(before).find(data); n == 0 && done == 1 {
@@ -36,11 +42,16 @@ func makeChanges(file string, changes ...change) (bool, error) {
 			}
 		}
 	}
-	info, err := os.Stat(file)
-	if err != nil {
-		return false, err
+	for file, data := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			return false, err
+		}
+		if err := os.WriteFile(file, data, info.Mode().Perm()); err != nil {
+			return false, err
+		}
 	}
-	return true, os.WriteFile(file, data, info.Mode().Perm())
+	return true, nil
 }
 
 // code is a piece of machine code: bytes, and -1 for one that may be any.
@@ -105,11 +116,52 @@ func keepReserved(tree string, w *Runtime) (bool, error) {
 	if w.Loader32 == "" {
 		return false, nil
 	}
-	file := filepath.Join(tree, path.Join(path.Dir(w.Windows32Dir), "i386-unix"), "ntdll.so")
-	return makeChanges(file,
+	file := filepath.Join(tree, w.unixDir32(), "ntdll.so")
+	return makeChanges(
 		// mov $0x7f000000,%edx; mov $0x20000000,%eax; call
-		change{"ba 00 00 00 7f b8 00 00 00 20 e8 .. .. .. ..", ".. .. .. .. .. .. .. .. .. .. 0f 1f 44 00 00"},
+		change{file, "ba 00 00 00 7f b8 00 00 00 20 e8 .. .. .. ..", ".. .. .. .. .. .. .. .. .. .. 0f 1f 44 00 00"},
 		// mov $0x80000000,%eax; call; mov address_space_limit,%eax; mov %eax,user_space_limit
-		change{"b8 00 00 00 80 e8 .. .. .. .. 8b 83 .. .. 00 00 89 83", ".. .. .. .. .. 0f 1f 44 00 00 .. .. .. .. .. .. .. .."},
+		change{file, "b8 00 00 00 80 e8 .. .. .. .. 8b 83 .. .. 00 00 89 83", ".. .. .. .. .. 0f 1f 44 00 00 .. .. .. .. .. .. .. .."},
 	)
+}
+
+// unixDir32 has the ELF modules of the i386 Wine.
+func (r *Runtime) unixDir32() string { return path.Join(path.Dir(r.Windows32Dir), "i386-unix") }
+
+// smallestStack is what a stack has at least on Windows, in bytes: one unit of allocation.
+const smallestStack = 64 << 10
+
+// allowSmallStacks changes Wine in a new tree so that stacks have the size that is asked for, from 64 KiB on, and gives the
+// size of the smallest; 0 when that stays Wine's own.
+//
+// As it is, ntdll.so makes each at least 1 MiB (Wine 10, dlls/ntdll/unix/virtual.c: virtual_alloc_thread_stack), for native
+// code, which has stacks of its own since Wine 7. And ntdll.dll relies on that size: before it jumps to the entry point it
+// clears 960 KiB of the stack (dlls/ntdll/signal_i386.c and signal_x86_64.c), nearly all of which nobody has written to. It
+// clears 48 KiB instead; the page above and the two that guard the end make it 64 with one to spare.
+func allowSmallStacks(tree string, w *Runtime) (uint64, error) {
+	native64, windows64 := filepath.Join(tree, w.UnixDir, "ntdll.so"), filepath.Join(tree, w.WindowsDir, "ntdll.dll")
+	changes := []change{
+		// mov $0x100000,%edx; mov commit,%r8; lea view,%rdi; cmp %rdx,%rbx; push $0; cmovb %rdx,%rbx
+		{native64, "ba 00 00 10 00 4c 8b 44 24 .. 48 8d 7c 24 .. 48 39 d3 6a 00 48 0f 42 da",
+			".. 00 00 01 00 .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .."},
+		// and $~0xfff,%rcx; lea -0xf0000(%rcx),%rdi; mov %rdi,%rsp; sub %rdi,%rcx; xor %eax,%eax; shr $3,%rcx; rep stos
+		{windows64, "48 81 e1 00 f0 ff ff 48 8d b9 00 00 f1 ff 48 89 fc 48 29 f9 31 c0 48 c1 e9 03 f3 48 ab",
+			".. .. .. .. .. .. .. .. .. .. 00 40 ff ff .. .. .. .. .. .. .. .. .. .. .. .. .. .. .."},
+	}
+	if w.Windows32Dir != "" {
+		changes = append(changes, change{filepath.Join(tree, w.Windows32Dir, "ntdll.dll"),
+			// mov $0xf0000,%ecx; sub %ecx,%edi; mov %edi,%esp; xor %eax,%eax; shr $2,%ecx; rep stos
+			"b9 00 00 0f 00 29 cf 89 fc 31 c0 c1 e9 02 f3 ab", ".. 00 c0 00 00 .. .. .. .. .. .. .. .. .. .. .."})
+	}
+	if w.Loader32 != "" {
+		changes = append(changes, change{filepath.Join(tree, w.unixDir32(), "ntdll.so"),
+			// mov $0x100000,%edx; mov commit,%ecx; movl $0,(%esp); cmp %edx,%esi; lea view,%eax; push; cmovb %edx,%esi
+			"ba 00 00 10 00 8b 8c 24 .. .. .. .. c7 04 24 00 00 00 00 39 d6 8d 44 24 .. ff b4 24 .. .. .. .. 0f 42 f2",
+			".. 00 00 01 00 .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .. .."})
+	}
+	made, err := makeChanges(changes...)
+	if !made {
+		return 0, err
+	}
+	return smallestStack, nil
 }

@@ -8,8 +8,8 @@ import (
 
 // TestMakeChanges changes code that is there once, and nothing where it is not, or more than once.
 func TestMakeChanges(t *testing.T) {
-	one := change{"b8 .. 00 e8 .. ..", ".. .. .. 90 90 90"}
-	two := change{"ba 01 e8", ".. 02 .."}
+	one := change{"", "b8 .. 00 e8 .. ..", ".. .. .. 90 90 90"}
+	two := change{"", "ba 01 e8", ".. 02 .."}
 	for name, test := range map[string]struct {
 		file    string
 		changes []change
@@ -34,11 +34,26 @@ func TestMakeChanges(t *testing.T) {
 		if want == "" {
 			want = test.file
 		}
-		if made, err := makeChanges(file, test.changes...); err != nil || made != test.made || readText(t, file) != want {
+		for i := range test.changes {
+			test.changes[i].file = file
+		}
+		if made, err := makeChanges(test.changes...); err != nil || made != test.made || readText(t, file) != want {
 			t.Errorf("%s: %v, %v, and the file is %q, want %v and %q", name, made, err, readText(t, file), test.made, want)
 		}
 	}
-	if made, err := makeChanges(filepath.Join(t.TempDir(), "none"), one); err == nil || made {
+	// Of two files, neither is changed when one of them cannot be.
+	first, second := filepath.Join(t.TempDir(), "first"), filepath.Join(t.TempDir(), "second")
+	if err := os.WriteFile(first, []byte("\xba\x01\xe8"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	two.file, one.file = first, second
+	if made, err := makeChanges(two, one); err == nil || made {
 		t.Errorf("no file: %v, %v", made, err)
+	}
+	if err := os.WriteFile(second, []byte("none"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if made, err := makeChanges(two, one); err != nil || made || readText(t, first) != "\xba\x01\xe8" {
+		t.Errorf("one of two: %v, %v, %q", made, err, readText(t, first))
 	}
 }

@@ -85,7 +85,7 @@ func (r *Runtime) Examine(image *pe.Image, w Wishes) (*Image, error) {
 func (r *Runtime) PlanOptions(machine string) (preload.Options, error) {
 	opt := preload.HostOptions()
 	opt.NewWoW64 = r.WoW64() == WoW64New
-	opt.KeepsReserved = r.keepsReserved
+	opt.KeepsReserved, opt.SmallestStack = r.keepsReserved, r.smallestStack
 	var err error
 	opt.Loader.Start, opt.Loader.End, err = r.LoaderRange(machine)
 	return opt, err

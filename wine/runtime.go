@@ -53,6 +53,8 @@ type Runtime struct {
 	built bool   // it is one of a store's
 	// keepsReserved says that its 32-bit ntdll was changed as [Record.KeepsReserved] says.
 	keepsReserved bool
+	// smallestStack is [Record.SmallestStack].
+	smallestStack uint64
 }
 
 // layout is one way in which distributions lay Wine out, relative to the root.

@@ -45,6 +45,8 @@ type Record struct {
 	Unplaced []string `json:"unplaced,omitempty"`
 	// KeepsReserved says that its 32-bit ntdll.so was changed to hand nothing back to the kernel: see keepReserved.
 	KeepsReserved bool `json:"keepsReserved,omitempty"`
+	// SmallestStack is what a stack has at least, in bytes, if Wine was changed for that: see allowSmallStacks.
+	SmallestStack uint64 `json:"smallestStack,omitempty"`
 	// Source says where that came from.
 	Source  string    `json:"source"`
 	Created time.Time `json:"created"`
@@ -157,7 +159,7 @@ func (s *Store) open(record *Record) (*Runtime, error) {
 	if r.Name = record.Name; r.Name == "" {
 		r.Name = record.Digest
 	}
-	r.root, r.built, r.keepsReserved = root, true, record.KeepsReserved
+	r.root, r.built, r.keepsReserved, r.smallestStack = root, true, record.KeepsReserved, record.SmallestStack
 	r.Digest = templateDigest([]byte(record.Digest))
 	return r, nil
 }

@@ -175,7 +175,7 @@ func trim(root *os.Root, how WoW64, all bool) ([]keptFile, error) {
 	case WoW64I386:
 		windows32 = r.Windows32Dir
 		t.kept[r.Loader32] = r.Loader32
-		modules, err := t.unix(path.Join(path.Dir(r.Windows32Dir), "i386-unix"))
+		modules, err := t.unix(r.unixDir32())
 		steps = append(steps, err, t.pe(r.Windows32Dir, r.Windows32Dir, mingw32, unneeded32),
 			t.libraries(elf.ELFCLASS32, r.Libraries[len(r.Libraries)-1:], append(modules, r.Loader32)))
 	}
