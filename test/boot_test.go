@@ -133,3 +133,19 @@ func TestAutoBundle(t *testing.T) {
 		t.Errorf("%s: exit code %d, output %q, error %q", c, c.code(), c.text(), c.err.String())
 	}
 }
+
+// TestAutoDevices asks for what drivers know, from each machine. Of drives, the placeholder knows it itself; for the rest
+// it starts the services, which answer the same question; and so do the drivers after that.
+func TestAutoDevices(t *testing.T) {
+	onEach(t, func(t *testing.T, m machine) {
+		b := m.newBox(t)
+		writeFile(t, b.dir, "devices.exe", []byte(readFile(t, m.build(t, "devices.exe", "devices", "-liphlpapi"))))
+		volume := `\\?\Volume{00000000-0000-0000-0000-000000000044}\`
+		b.run("--boot", "auto", "devices.exe", "drives", "type", "volume", "no volume", "name", "drives", "type", "volume", "no volume", "adapters").
+			want(0, "drives c services 0\ntype 3 services 0\nvolume 1 44000000 NTFS services 0\nvolume 0 services 0\n"+
+				"name "+volume+" services 1\ndrives c services 1\ntype 3 services 1\nvolume 1 44000000 NTFS services 1\nvolume 0 services 1\nadapters 111 services 1\n")
+		// 111 is ERROR_BUFFER_OVERFLOW: there is a table, and how large it is.
+		b.run("--boot", "auto", "devices.exe", "adapters", "name").want(0, "adapters 111 services 1\nname "+volume+" services 1\n")
+		b.run("devices.exe", "drives", "type", "name").want(0, "drives c services 0\ntype 3 services 0\nname  services 0\n")
+	})
+}

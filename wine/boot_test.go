@@ -20,7 +20,7 @@ func TestBootIsBuiltFromSource(t *testing.T) {
 		t.Skipf("needs mingw-w64 with gcc 12, here is %s", bytes.TrimSpace(version))
 	}
 	dir := t.TempDir()
-	for _, name := range []string{"Makefile", "nt.h", "wineboot.c", "auto.c", "auto.h", "explorer.c", "crash.c", "bcryptprimitives.c"} {
+	for _, name := range []string{"Makefile", "nt.h", "wineboot.c", "auto.c", "auto.h", "devices.c", "devices.h", "explorer.c", "crash.c", "bcryptprimitives.c"} {
 		if err := copyFile(filepath.Join("boot", name), filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}

@@ -1,11 +1,13 @@
 /*
  * auto.c: what wineboot.exe stays for under the boot profile `auto`.
  *
- * Whoever needs a service, a driver or a COM server asks the service manager first, by way of the pipe \\.\pipe\svcctl.
+ * Whoever needs a service or a COM server asks the service manager first, by way of the pipe \\.\pipe\svcctl.
  * This process has that pipe until somebody opens it. Then it starts services.exe, which makes further instances of the
- * pipe, for all that come later; the first connection is passed on, message by message.
+ * pipe, for all that come later; the first connection is passed on, message by message. devices.c does the same for
+ * drivers.
  */
 #include "auto.h"
+#include "devices.h"
 
 static const WCHAR pipe_name[] = L"\\\\.\\pipe\\svcctl";
 static const WCHAR manager[] = L"C:\\windows\\system32\\services.exe";
@@ -15,6 +17,8 @@ enum {
 	BUFFER = 1 << 16,
 	/* How long a client waits, in milliseconds, that comes while services.exe is being started. */
 	PATIENCE = 60000,
+	/* How long after its start, in milliseconds, this process gives back what it does not need for its wait. */
+	SETTLED = 500,
 };
 
 /* One direction of a connection that is passed on. */
@@ -71,71 +75,153 @@ static void pass_on(HANDLE client, HANDLE server, HANDLE end)
 	}
 }
 
-/* start_services starts the service manager and waits until it serves. It has no standard streams. */
-static BOOL start_services(HANDLE end)
+/* Signalled when the last process has ended that is not one of the system; and when the service manager has started what
+ * starts by itself, drivers among it. */
+static HANDLE session_end, started;
+
+/* The process of the service manager, once somebody has started it, and whether somebody has tried. */
+static HANDLE  manager_process;
+static BOOL    begun;
+static SRWLOCK beginning = SRWLOCK_INIT;
+
+/* The links of the drives, which the mount manager makes itself. */
+static HANDLE drive_links[26];
+static ULONG  drives;
+
+static void unlink_drives(void)
+{
+	for (int i = 0; i < 26; i++)
+		if (drive_links[i])
+			NtClose(drive_links[i]);
+}
+
+/* begin_services starts the service manager, without standard streams, unless somebody has. The first caller learns that it
+ * is. */
+static BOOL begin_services(BOOL *first)
 {
 	STARTUPINFOW        startup = { .cb = sizeof(startup), .dwFlags = STARTF_USESTDHANDLES };
 	PROCESS_INFORMATION process;
 	WCHAR               command[COUNT(manager)];
-	HANDLE              events[3] = { CreateEventW(NULL, TRUE, FALSE, L"__wine_SvcctlStarted"), end };
-	DWORD               which;
 
-	startup.hStdInput = startup.hStdOutput = startup.hStdError = INVALID_HANDLE_VALUE;
-	memcpy(command, manager, sizeof(manager));
-	if (!CreateProcessW(manager, command, NULL, NULL, FALSE, DETACHED_PROCESS, NULL, NULL, &startup, &process))
-		return FALSE;
-	CloseHandle(process.hThread);
-	events[2] = process.hProcess;
-	which = WaitForMultipleObjects(3, events, FALSE, INFINITE);
-	CloseHandle(process.hProcess);
-	CloseHandle(events[0]);
-	return which == WAIT_OBJECT_0;
+	AcquireSRWLockExclusive(&beginning);
+	*first = !begun;
+	begun = TRUE;
+	if (*first) {
+		remove_links();
+		unlink_drives();
+		startup.hStdInput = startup.hStdOutput = startup.hStdError = INVALID_HANDLE_VALUE;
+		memcpy(command, manager, sizeof(manager));
+		if (CreateProcessW(manager, command, NULL, NULL, FALSE, DETACHED_PROCESS, NULL, NULL, &startup, &process)) {
+			CloseHandle(process.hThread);
+			manager_process = process.hProcess;
+		}
+	}
+	ReleaseSRWLockExclusive(&beginning);
+	return manager_process != NULL;
 }
 
-/* release gives back the pages of the stack that starting Wine has touched, some 950 KiB: this process has a long wait
- * before it. What lies below the frame of the caller is of no use to anybody. */
+static BOOL await_services(void)
+{
+	HANDLE events[3] = { started, session_end, manager_process };
+
+	return WaitForMultipleObjects(3, events, FALSE, INFINITE) == WAIT_OBJECT_0;
+}
+
+BOOLEAN services_run(void)
+{
+	BOOL first;
+
+	return begin_services(&first) && await_services();
+}
+
+/* release gives back the pages of the stacks that Wine's ntdll clears when a thread begins, 960 KiB each: this process has a
+ * long wait before it. Above what is kept there is room for the frames of a thread that waits. */
 static void release(void)
 {
-	enum { KEPT = 1 << 14 };
-	ULONG_PTR limit, top = (ULONG_PTR)__builtin_frame_address(0) - KEPT;
+	enum { KEPT = 1 << 15 };
+	HANDLE                   thread = NULL, next;
+	THREAD_BASIC_INFORMATION info;
 
-	__asm__("movq %%gs:0x10, %0" : "=r"(limit)); /* NT_TIB.StackLimit */
-	if (top > limit)
-		VirtualAlloc((void *)limit, (top - limit) & ~(ULONG_PTR)0xfff, MEM_RESET, PAGE_READWRITE);
+	while (!NtGetNextThread(this_process, thread, THREAD_QUERY_INFORMATION, 0, 0, &next)) {
+		if (thread)
+			NtClose(thread);
+		thread = next;
+		if (NtQueryInformationThread(thread, THREAD_BASIC, &info, sizeof(info), NULL) || !info.TebBaseAddress)
+			continue;
+		NT_TIB   *stack = info.TebBaseAddress;
+		ULONG_PTR limit = (ULONG_PTR)stack->StackLimit, top = (ULONG_PTR)stack->StackBase - KEPT;
+		if (top > limit)
+			VirtualAlloc((void *)limit, top - limit, MEM_RESET, PAGE_READWRITE);
+	}
+	if (thread)
+		NtClose(thread);
+}
+
+BOOLEAN has_drive(WCHAR letter)
+{
+	return drives >> (letter - 'a') & 1;
+}
+
+static void *kernel_function(const char *name)
+{
+	return (void *)GetProcAddress(GetModuleHandleW(L"ntoskrnl.exe"), name);
+}
+
+static DWORD WINAPI device_thread(void *unused)
+{
+	(void)unused;
+	serve_devices(session_end);
+	return 0;
 }
 
 HANDLE watch(void)
 {
+	/* The session does not wait for processes of the system. */
+	if (NtSetInformationProcess(this_process, PROCESS_MAKE_SYSTEM, &session_end, sizeof(HANDLE *)))
+		return NULL;
+	drives = link_drives(drive_links);
+	started = CreateEventW(NULL, TRUE, FALSE, L"__wine_SvcctlStarted");
+	if (LoadLibraryW(L"C:\\windows\\system32\\ntoskrnl.exe") && make_devices(kernel_function))
+		CloseHandle(CreateThread(NULL, 0, device_thread, NULL, 0, NULL));
 	return own_pipe();
 }
 
-void serve(HANDLE pipe)
+/* serve_pipe waits for the first client of the service manager, and passes its messages on. */
+static void serve_pipe(HANDLE pipe)
 {
 	OVERLAPPED connecting = { .hEvent = CreateEventW(NULL, TRUE, FALSE, NULL) };
-	HANDLE     server, events[2] = { NULL, connecting.hEvent };
+	HANDLE     server, events[2] = { session_end, connecting.hEvent };
+	DWORD      mode = PIPE_READMODE_MESSAGE;
+	BOOL       first;
 
-	/* The session does not wait for processes of the system: it signals this event when the last other one has ended. */
-	if (NtSetInformationProcess(this_process, PROCESS_MAKE_SYSTEM, &events[0], sizeof(HANDLE *)))
-		return;
-	release();
 	if (!ConnectNamedPipe(pipe, &connecting)) {
 		DWORD why = GetLastError();
 		if (why == ERROR_IO_PENDING) {
-			if (WaitForMultipleObjects(2, events, FALSE, INFINITE) != WAIT_OBJECT_0 + 1)
+			DWORD which = WaitForMultipleObjects(2, events, FALSE, SETTLED);
+			if (which == WAIT_TIMEOUT) {
+				release();
+				which = WaitForMultipleObjects(2, events, FALSE, INFINITE);
+			}
+			if (which != WAIT_OBJECT_0 + 1)
 				return;
 		} else if (why != ERROR_PIPE_CONNECTED) {
 			return;
 		}
 	}
-	if (!start_services(events[0]))
+	/* Who comes while the services are being started may be one of them, for which the service manager waits. */
+	if (!begin_services(&first) || (first && !await_services()))
 		return;
 	/* This process's own instance has a client: the service manager's is the one that is free. */
 	if (!WaitNamedPipeW(pipe_name, PATIENCE))
 		return;
 	server = CreateFileW(pipe_name, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING, FILE_FLAG_OVERLAPPED, NULL);
-	if (server == INVALID_HANDLE_VALUE)
-		return;
-	DWORD mode = PIPE_READMODE_MESSAGE;
-	if (SetNamedPipeHandleState(server, &mode, NULL, NULL))
-		pass_on(pipe, server, events[0]);
+	if (server != INVALID_HANDLE_VALUE && SetNamedPipeHandleState(server, &mode, NULL, NULL))
+		pass_on(pipe, server, session_end);
+}
+
+void serve(HANDLE pipe)
+{
+	serve_pipe(pipe);
+	CloseHandle(pipe);
+	WaitForSingleObject(session_end, INFINITE);
 }

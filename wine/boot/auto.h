@@ -4,10 +4,15 @@
 
 #include "nt.h"
 
-/* watch takes the service manager's place before anybody can ask for it; NULL when that is taken. */
+/* link_drives makes the names of the drives in the directory of devices, where programs look for which there are. It gives
+ * back the letters, A being bit 0. The links last as long as the handles, or the session when the caller wants none. It is
+ * wineboot.c's. */
+ULONG link_drives(HANDLE links[26]);
+
+/* watch takes the places of the service manager and of drivers, before anybody can ask for them; NULL when it cannot. */
 HANDLE watch(void);
 
-/* serve waits for the first client, and returns when this process is not needed any more. */
+/* serve starts the services when one of these is asked for, and returns when the session ends. */
 void serve(HANDLE pipe);
 
 #endif

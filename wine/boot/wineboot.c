@@ -4,7 +4,8 @@
  * The first process that is started from Unix in a Wine session runs C:\windows\system32\wineboot.exe --init and waits
  * for the event \KernelObjects\__wineboot_event. Wine's own program then fills the shared page of user data and the
  * volatile part of the registry, and starts the service manager and its services. This one fills the same and starts
- * nothing. It imports ntdll only: every other DLL would cost a load in each cold start.
+ * nothing, but for the profile `auto` (auto.c). It imports ntdll and kernel32 only, which every process has: another DLL would
+ * cost a load in each cold start.
  *
  * Where Wine asks its own tables, this asks the processor (CPUID) or the NT interface. What differs on purpose:
  *   - ~MHz is the nominal frequency that NtPowerInformation reports, without a measurement of the time stamp counter;
@@ -459,6 +460,39 @@ static void fill_volatile_environment(const WCHAR *computer)
 	NtClose(root);
 }
 
+ULONG link_drives(HANDLE links[26])
+{
+	WCHAR          folder[] = L"\\??\\A:\\", name[] = L"\\??\\A:";
+	struct text    volume = { .n = 0 };
+	UNICODE_STRING folder_name = name_of(folder), link_name = name_of(name);
+	ULONG          found = 0, number = 0;
+
+	for (int i = 0; i < 26; i++) {
+		OBJECT_ATTRIBUTES      attr = attributes(NULL, &folder_name);
+		FILE_BASIC_INFORMATION info;
+		HANDLE                 link;
+
+		folder[4] = name[4] = (WCHAR)('A' + i);
+		if (NtQueryAttributesFile(&attr, &info))
+			continue;
+		found |= 1u << i;
+		volume.n = 0;
+		add(&volume, L"\\Device\\HarddiskVolume");
+		add_number(&volume, ++number, 10, 1);
+		UNICODE_STRING target = name_of(volume.s);
+		attr = attributes(NULL, &link_name);
+		if (!links)
+			attr.Attributes |= OBJ_PERMANENT;
+		if (NtCreateSymbolicLinkObject(&link, STANDARD_RIGHTS_REQUIRED, &attr, &target))
+			continue;
+		if (links)
+			links[i] = link;
+		else
+			NtClose(link);
+	}
+	return found;
+}
+
 static HANDLE open_root(const WCHAR *path)
 {
 	UNICODE_STRING    name = name_of(path);
@@ -495,6 +529,8 @@ void start(void)
 	environment(L"WINBOX_BOOT", profile, COUNT(profile));
 	if (equal(profile, L"auto"))
 		pipe = watch();
+	else
+		link_drives(NULL);
 
 	/* Whoever was started from Unix in the meantime waits for the event, not for this process. */
 	if (NtCreateEvent(&event, EVENT_ALL_ACCESS, &attr, 0 /* NotificationEvent */, FALSE) >= 0)
