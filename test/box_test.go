@@ -259,15 +259,25 @@ func (b *box) container() (id string, pid int) {
 	if len(ids) != 1 {
 		b.t.Fatalf("containers %v, want one", ids)
 	}
-	c := b.call("state", ids[0]).wait()
+	status, pid := b.containerOf(ids[0])
+	if status != "running" {
+		b.t.Fatalf("container %s is %s", ids[0], status)
+	}
+	return ids[0], pid
+}
+
+// containerOf gives the status and the first process of a container.
+func (b *box) containerOf(id string) (status string, pid int) {
+	b.t.Helper()
+	c := b.call("state", id).wait()
 	var state struct {
 		PID    int
 		Status string
 	}
-	if err := json.Unmarshal(c.out.Bytes(), &state); err != nil || c.code() != 0 || state.Status != "running" {
+	if err := json.Unmarshal(c.out.Bytes(), &state); err != nil || c.code() != 0 {
 		b.t.Fatalf("%s: exit code %d, %v, %s%s", c, c.code(), err, c.out.String(), c.err.String())
 	}
-	return ids[0], state.PID
+	return state.Status, state.PID
 }
 
 // processes lists the processes of the box's only container: those in the pid namespace of its first one.

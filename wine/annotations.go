@@ -2,6 +2,7 @@ package wine
 
 import (
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -15,6 +16,7 @@ const (
 	annotationBoot       = "io.winbox.boot"
 	annotationRuntime    = "io.winbox.runtime"
 	annotationEncoding   = "io.winbox.encoding"
+	annotationPrefix     = "io.winbox.prefix"
 	annotationReserve    = "io.winbox.layout.reserve"
 	annotationSharedHeap = "io.winbox.layout.sharedheap"
 	annotationStrict     = "io.winbox.layout.strict"
@@ -24,7 +26,7 @@ const (
 
 // Annotations lists them, as `winbox features` does.
 func Annotations() []string {
-	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationEncoding, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop, annotationDisplay}
+	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationPrefix, annotationEncoding, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop, annotationDisplay}
 }
 
 // planned are annotations, and values of them, that are not carried out yet: whoever sets one must not believe that it is.
@@ -59,6 +61,8 @@ type wishes struct {
 	encoding Encoding
 	space    Wishes
 	display  Display
+	// prefix is the destination of a mount; empty for a prefix that goes with the container.
+	prefix string
 }
 
 // readWishes reads the annotations of a Windows container. An unknown value is an error, and so is what is planned only.
@@ -70,6 +74,10 @@ func readWishes(annotations map[string]string) (w wishes, err error) {
 		if _, set := annotations[name]; set {
 			return w, bad(name, "not supported by this version of winbox (%s)", instead)
 		}
+	}
+	w.prefix = annotations[annotationPrefix]
+	if w.prefix != "" && !path.IsAbs(w.prefix) {
+		return w, bad(annotationPrefix, "%q is not the destination of a mount, an absolute path such as /prefix", w.prefix)
 	}
 	w.boot = Boot(annotations[annotationBoot])
 	if err := w.boot.check(); err != nil {

@@ -20,12 +20,15 @@ import (
 
 // A Bundle is an OCI bundle whose first argument is a Windows program.
 type Bundle struct {
+	dir    string
 	spec   specs.Spec // a copy, with the mounts and the process of the container to be made
 	files  *oci.Files
 	wishes wishes
 	// drives are those with a mount, and links the names in the root directory that drive C: links to.
 	drives drives
 	links  []string
+	// kept is the container's persistent prefix, or nil.
+	kept *Persistent
 }
 
 // HasDrive says whether a path begins with a drive letter, as Windows writes paths.
@@ -52,7 +55,7 @@ func Recognize(b *oci.Bundle) (*Bundle, error) {
 	if how != handlerWindows && !isWindows(files, b.Spec.Process) {
 		return nil, files.Close()
 	}
-	w := &Bundle{spec: *b.Spec, files: files}
+	w := &Bundle{dir: b.Dir, spec: *b.Spec, files: files}
 	if w.wishes, err = readWishes(b.Spec.Annotations); err != nil {
 		return nil, errors.Join(err, files.Close())
 	}
@@ -61,6 +64,48 @@ func Recognize(b *oci.Bundle) (*Bundle, error) {
 
 // Runtime is the name or digest of the runtime that the bundle asks for; empty when it does not.
 func (b *Bundle) Runtime() string { return b.spec.Annotations[annotationRuntime] }
+
+// PersistentPrefix finds the mount that the annotation io.winbox.prefix names by its destination, and takes its source
+// as the container's prefix, which [Persistent.Fit] must make fit before it is prepared; owner is who it must belong to.
+// Without the annotation, there is none.
+func (b *Bundle) PersistentPrefix() (p *Persistent, owner Owner, err error) {
+	at := b.wishes.prefix
+	if at == "" {
+		return nil, owner, nil
+	}
+	bad := func(format string, args ...any) (*Persistent, Owner, error) {
+		return nil, owner, fmt.Errorf("annotations: %s: %s", annotationPrefix, fmt.Sprintf(format, args...))
+	}
+	i := slices.IndexFunc(b.spec.Mounts, func(m specs.Mount) bool { return path.Clean(m.Destination) == path.Clean(at) })
+	if i < 0 {
+		return bad("no mount has the destination %s", at)
+	}
+	m := &b.spec.Mounts[i]
+	source := m.Source
+	if !filepath.IsAbs(source) {
+		source = filepath.Join(b.dir, source)
+	}
+	switch {
+	case m.Type != "bind" && !slices.Contains(m.Options, "bind") && !slices.Contains(m.Options, "rbind"):
+		return bad("the mount on %s is no folder of the host", at)
+	case slices.ContainsFunc(m.Options, func(o string) bool { return o == "ro" || o == "rro" }):
+		return bad("the mount on %s is read-only: a prefix is written to", at)
+	case len(m.UIDMappings) > 0 || len(m.GIDMappings) > 0 || slices.ContainsFunc(m.Options, func(o string) bool { return strings.Trim(o, "r") == "idmap" }):
+		return bad("the mount on %s has its owners mapped, which a prefix cannot have", at)
+	case !isFolder(source):
+		return bad("%s, the source of the mount on %s, is no folder", source, at)
+	}
+	u, err := newUsers(&b.spec)
+	if err != nil {
+		return nil, owner, err
+	}
+	if p, err = OpenPersistent(source); err != nil {
+		return nil, owner, err
+	}
+	b.kept = p
+	b.spec.Mounts = slices.Delete(slices.Clone(b.spec.Mounts), i, i+1)
+	return p, Owner{u.uid, u.gid}, nil
+}
 
 // Close closes what Recognize has opened.
 func (b *Bundle) Close() error { return b.files.Close() }
@@ -128,6 +173,8 @@ type Container struct {
 	Helpers []Helper
 	// Prepare makes the folder of the container. It is called once, before the container is built.
 	Prepare func() error
+	// Persistent is the prefix that the container must hold while it lives, or nil.
+	Persistent *Persistent
 }
 
 // Container turns the bundle into a container that runs its program by Wine: that of the root file system, or the
@@ -142,7 +189,7 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	prefix, err := b.prefix(t, scratch, users)
+	prefix, builtins, err := b.prefix(t, scratch, users)
 	if err != nil {
 		return nil, err
 	}
@@ -156,6 +203,7 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 		prefix,
 		serverMount(p.User.UID, p.User.GID),
 	}
+	given = append(given, builtins...)
 	given = append(given, wine...)
 	if err := b.wishes.display.FindHost(os.Getenv); err != nil {
 		return nil, fmt.Errorf("annotations: %s: %w", annotationDisplay, err)
@@ -170,8 +218,12 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	spec.Mounts = slices.Concat(own, given, onDrives)
 
 	// Now the program can be seen where it will be.
-	b.files.Mount(prefixDir, t.Prefix())
-	for _, m := range slices.Concat(wine, onDrives) {
+	shown := t.Prefix()
+	if b.kept != nil && b.kept.filled() {
+		shown = b.kept.Dir
+	}
+	b.files.Mount(prefixDir, shown)
+	for _, m := range slices.Concat(t.builtinMounts(), wine, onDrives) {
 		b.files.Mount(m.Destination, m.Source)
 	}
 	program, file, err := b.program(&p)
@@ -195,17 +247,17 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Container{Spec: spec, Helpers: helpers, Prepare: func() error {
+	return &Container{Spec: spec, Helpers: helpers, Persistent: b.kept, Prepare: func() error {
 		if err := scratch.Make(image); err != nil {
 			return err
 		}
 		if err := t.makeOwnLocales(b.wishes.encoding, scratch); err != nil {
 			return fmt.Errorf("annotations: %s: %w", annotationEncoding, err)
 		}
-		if err := b.fillPrefix(t, scratch, users, prefix.Type == "bind"); err != nil {
+		if err := b.fillPrefix(t, scratch, users); err != nil {
 			return fmt.Errorf("make the container's prefix: %w", err)
 		}
-		if err := scratch.makeDisplay(b.wishes.display, users.foreign(), users.uid, users.gid); err != nil {
+		if err := scratch.makeDisplay(b.wishes.display, !Owner{users.uid, users.gid}.self(), users.uid, users.gid); err != nil {
 			return fmt.Errorf("make the container's display: %w", err)
 		}
 		return nil
@@ -415,59 +467,67 @@ func onHost(mappings []specs.LinuxIDMapping, id int) (int, bool) {
 	return 0, false
 }
 
-// foreign says whether the program is somebody else than the caller.
-func (u users) foreign() bool { return u.uid != os.Geteuid() || u.gid != os.Getegid() }
-
-// prefix is the mount of the prefix: the template with an overlay above; or a copy in a user namespace, where an overlay
-// cannot copy up files of users that are not mapped (EOVERFLOW).
-func (b *Bundle) prefix(t *Template, scratch Scratch, u users) (specs.Mount, error) {
-	if u.mapped {
-		return specs.Mount{Destination: prefixDir, Type: "bind", Source: filepath.Join(scratch.Prefix(), "copy"), Options: []string{"bind", "nosuid", "nodev", "rprivate"}}, nil
+// prefix is the mount of the prefix, and what is mounted in it: the persistent one; the template with an overlay above; or
+// a copy in a user namespace, where an overlay cannot copy up files of users that are not mapped (EOVERFLOW).
+func (b *Bundle) prefix(t *Template, scratch Scratch, u users) (m specs.Mount, builtins []specs.Mount, err error) {
+	switch {
+	case b.kept != nil:
+		return persistentMount(b.kept.Dir), t.builtinMounts(), nil
+	case u.mapped:
+		return specs.Mount{Destination: prefixDir, Type: "bind", Source: scratch.copy(), Options: []string{"bind", "nosuid", "nodev", "rprivate"}}, t.builtinMounts(), nil
 	}
-	return t.overlay(scratch.Prefix(), userns.RunningInUserNS())
+	m, err = t.overlay(scratch.Prefix(), userns.RunningInUserNS())
+	return m, nil, err
 }
 
+// copy is the whole prefix of a container in a user namespace.
+func (s Scratch) copy() string { return filepath.Join(s.Prefix(), "copy") }
+
 // fillPrefix makes what the mount of the prefix shows.
-func (b *Bundle) fillPrefix(t *Template, scratch Scratch, u users, whole bool) error {
-	var top, devices string
-	if whole {
-		top = filepath.Join(scratch.Prefix(), "copy")
-		devices = filepath.Join(top, "dosdevices")
-		if err := os.Mkdir(top, 0o755); err != nil {
+func (b *Bundle) fillPrefix(t *Template, scratch Scratch, u users) (err error) {
+	owner := Owner{u.uid, u.gid}
+	var top *os.Root
+	switch {
+	case b.kept != nil:
+		top = b.kept.root
+	case u.mapped:
+		if err = os.Mkdir(scratch.copy(), 0o755); err == nil {
+			top, err = os.OpenRoot(scratch.copy())
+		}
+		if err != nil {
 			return err
 		}
-		if err := copyTree(t.Prefix(), top); err != nil {
+		defer top.Close()
+		if err = errors.Join(copyTree(t.Prefix(), top, owner), chown(top, ".", owner)); err != nil {
 			return err
 		}
-		if u.foreign() {
-			if err := chownTree(top, u.uid, u.gid); err != nil {
-				return err
-			}
-		}
-	} else {
-		var err error
-		if devices, err = t.makeUpper(scratch.Prefix(), u.foreign(), u.uid, u.gid); err != nil {
+	default:
+		if top, err = t.makeUpper(scratch.Prefix(), !owner.self(), u.uid, u.gid); err != nil {
 			return err
 		}
-		top = filepath.Dir(devices)
+		defer top.Close()
 	}
-	if err := linkDrives(devices, &b.drives); err != nil {
+	if err := linkDrives(top, &b.drives); err != nil {
 		return err
 	}
-	if err := t.writeRegistry(top, b.wishes.display, u.foreign(), u.uid, u.gid); err != nil {
+	if b.kept != nil {
+		err = b.kept.setDisplay(b.wishes.display, owner)
+	} else {
+		err = t.writeRegistry(top, b.wishes.display, owner)
+	}
+	if err != nil {
 		return err
 	}
 	if !b.drives.onDrive('z') {
-		if err := os.Symlink("/", filepath.Join(devices, "z:")); err != nil {
+		if err := top.Symlink("/", "dosdevices/z:"); err != nil {
 			return err
 		}
 	}
 	for _, name := range b.links {
-		at := filepath.Join(top, "drive_c", name)
-		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		if err := top.Mkdir("drive_c", 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		if err := os.Symlink("/"+name, at); err != nil {
+		if err := top.Symlink("/"+name, "drive_c/"+name); err != nil && (b.kept == nil || !errors.Is(err, fs.ErrExist)) {
 			return err
 		}
 	}

@@ -18,11 +18,11 @@ import (
 func launch(t *testing.T, template *Template, opt Options, name string) (stdout, stderr string, code int) {
 	t.Helper()
 	var err error
-	if opt.Program, err = template.Find(name, opt.Dir, opt.Prefix); err != nil {
+	if opt.Program, err = template.Find(name, opt.Dir, ""); err != nil {
 		t.Fatal(err)
 	}
 	opt.Machine = AMD64
-	if opt.Prefix == "" {
+	if opt.Prefix == nil {
 		// Not t.TempDir: an overlay's work folder has mode 0.
 		opt.Scratch, err = os.MkdirTemp("", "winbox-wine-scratch-")
 		if err != nil {
@@ -30,14 +30,17 @@ func launch(t *testing.T, template *Template, opt Options, name string) (stdout,
 		}
 		defer removeTree(opt.Scratch)
 	}
-	spec, err := template.Spec(opt)
+	c, err := template.Container(opt)
+	if err == nil {
+		err = c.Prepare()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var out, errors bytes.Buffer
-	code, err = testContainer{stdout: &out, stderr: &errors}.run(ctx, spec)
+	code, err = testContainer{stdout: &out, stderr: &errors}.run(ctx, c.Spec)
 	if err != nil {
 		t.Fatalf("run: %v\n%s", err, errors.String())
 	}
@@ -97,7 +100,15 @@ func TestForeignUser(t *testing.T) {
 
 func TestPersistentPrefix(t *testing.T) {
 	template := needWine(t)
-	dir, prefix := t.TempDir(), filepath.Join(t.TempDir(), "prefix")
+	dir := t.TempDir()
+	prefix, err := OpenPersistent(filepath.Join(t.TempDir(), "prefix"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer prefix.Close()
+	if err := prefix.Fit(context.Background(), template, Owner{}, nil, nil, func(s string) { t.Error(s) }); err != nil {
+		t.Fatal(err)
+	}
 	add := []string{"add", `HKCU\Software\Kept`, "/v", "value", "/d", "kept", "/f"}
 	if _, stderr, code := launch(t, template, Options{Dir: dir, Prefix: prefix, Args: add}, "reg"); code != 0 {
 		t.Fatalf("reg add: exit code %d\n%s", code, stderr)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -284,15 +283,12 @@ func setDisplay(data []byte, d Display) ([]byte, error) {
 	return r.Bytes(), nil
 }
 
-// userRegistry is the file of HKEY_CURRENT_USER in a prefix; a real one has 20 KiB to some MiB.
-const (
-	userRegistry    = "user.reg"
-	largestRegistry = 64 << 20
-)
+// userRegistry is the file of HKEY_CURRENT_USER in a prefix.
+const userRegistry = "user.reg"
 
 // writeRegistry puts the user's registry for a display into a new prefix, or the upper layer of one. Without a display
 // it is the template's own.
-func (t *Template) writeRegistry(prefix string, d Display, foreign bool, uid, gid int) error {
+func (t *Template) writeRegistry(prefix *os.Root, d Display, owner Owner) error {
 	if d.Kind == "" {
 		return nil
 	}
@@ -303,11 +299,7 @@ func (t *Template) writeRegistry(prefix string, d Display, foreign bool, uid, gi
 	if data, err = setDisplay(data, d); data == nil || err != nil {
 		return err
 	}
-	file := filepath.Join(prefix, userRegistry)
-	if err := os.WriteFile(file, data, 0o644); err != nil || !foreign {
-		return err
-	}
-	return os.Lchown(file, uid, gid)
+	return replaceFile(prefix, userRegistry, data, owner)
 }
 
 // displayVariables are those of [Display.environment], of a process that has them.
@@ -319,55 +311,6 @@ func displayVariables(env []string) map[string]string {
 		}
 	}
 	return found
-}
-
-// changeRegistry makes the user's registry in a prefix fit a display. The prefix may be what hostile programs have left:
-// no link in it is followed.
-func changeRegistry(prefix string, d Display, foreign bool, uid, gid int) error {
-	root, err := os.OpenRoot(prefix)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	data, err := readRegistry(root)
-	if err != nil {
-		return err
-	}
-	if data, err = setDisplay(data, d); data == nil || err != nil {
-		return err
-	}
-	draft := ".new-" + userRegistry
-	if err := root.RemoveAll(draft); err != nil { // of a winbox that was killed
-		return err
-	}
-	f, err := root.OpenFile(draft, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil && foreign {
-		err = f.Chown(uid, gid)
-	}
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, root.Remove(draft))
-	}
-	return root.Rename(draft, userRegistry)
-}
-
-func readRegistry(prefix *os.Root) ([]byte, error) {
-	f, err := prefix.OpenFile(userRegistry, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > largestRegistry {
-		return nil, fmt.Errorf("%s: not a regular file of at most %d MiB", userRegistry, largestRegistry>>20)
-	}
-	return io.ReadAll(io.LimitReader(f, largestRegistry))
 }
 
 // DialDisplay connects to the server of the container's virtual display as an X client does.

@@ -60,8 +60,8 @@ func TestSetDisplay(t *testing.T) {
 	}
 }
 
-// TestChangeRegistry: what a program has put in the place of its registry is not followed or replaced.
-func TestChangeRegistry(t *testing.T) {
+// TestPersistentDisplay: what a program has put in the place of its registry is not followed or replaced.
+func TestPersistentDisplay(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "outside")
 	if err := os.WriteFile(outside, []byte(registrySignature+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -75,9 +75,14 @@ func TestChangeRegistry(t *testing.T) {
 		if err := plant(filepath.Join(prefix, userRegistry)); err != nil {
 			t.Fatal(err)
 		}
-		if err := changeRegistry(prefix, Display{Kind: DisplayVirtual}, false, 0, 0); err == nil {
+		p, err := OpenPersistent(prefix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.setDisplay(Display{Kind: DisplayVirtual}, Owner{os.Geteuid(), os.Getegid()}); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+		p.Close()
 	}
 	if text, err := os.ReadFile(outside); err != nil || string(text) != registrySignature+"\n" {
 		t.Errorf("the file outside has changed: %q, %v", text, err)

@@ -257,3 +257,12 @@ func build(t *testing.T, dir, name string) string {
 	}
 	return out
 }
+
+// copyFile copies a small file.
+func copyFile(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o644)
+}

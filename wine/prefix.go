@@ -11,6 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
 	"winbox/preload/pe"
 )
 
@@ -21,6 +24,10 @@ const runDir = "/run/winbox"
 // prefixDir is where a container has its prefix.
 const prefixDir = runDir + "/prefix"
 
+// neverUpdate is the content of .update-timestamp: any other would be compared with the time of wine.inf, and Wine's own
+// boot would update the prefix.
+var neverUpdate = []byte("disable\n")
+
 // trim takes out of a fresh prefix what belongs to this boot or this host: the name of the server's directory, serial
 // ports, drive Z:, and the links from the user's folders to the Linux home.
 func (t *Template) trim() error {
@@ -28,8 +35,7 @@ func (t *Template) trim() error {
 	if err := os.Remove(filepath.Join(prefix, "wineserver")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	// Any other content would be compared with the time of wine.inf, and Wine's own boot would update the prefix.
-	if err := os.WriteFile(filepath.Join(prefix, ".update-timestamp"), []byte("disable\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(prefix, ".update-timestamp"), neverUpdate, 0o644); err != nil {
 		return err
 	}
 	devices, err := os.ReadDir(filepath.Join(prefix, "dosdevices"))
@@ -60,62 +66,129 @@ var (
 	builtinOffset    = int64(0x40)
 )
 
-// linkBuiltins replaces the copies of Wine's own PE files and code pages, some 700 MB, by links to the originals, which
-// every container sees at the same place. Wine loads them the same way.
-func (t *Template) linkBuiltins() error {
+// moduleLinks are links in the template's folder to those that hold the runtime's folders of PE files. In a prefix these
+// lie at the top, under the names that they have. The links are there because they are short: see [lowerOptions].
+func (t *Template) moduleLinks() []link {
 	r := t.Runtime
-	pages := filepath.Join(r.DataDir, "nls")
-	originals64, err := originals(r.root, r.WindowsDir, pages)
-	if err != nil {
-		return err
+	links := []link{{"wine64", filepath.Join(r.root, path.Dir(r.WindowsDir))}}
+	if r.Windows32Dir != "" && path.Dir(r.Windows32Dir) != path.Dir(r.WindowsDir) {
+		links = append(links, link{"wine32", filepath.Join(r.root, path.Dir(r.Windows32Dir))})
 	}
-	originals32, err := originals(r.root, r.Windows32Dir, pages)
-	if err != nil {
-		return err
+	return links
+}
+
+// modules are the paths of the links.
+func (t *Template) modules() []string {
+	var list []string
+	for _, l := range t.moduleLinks() {
+		list = append(list, filepath.Join(t.Dir, l.at))
 	}
-	return filepath.WalkDir(t.driveC(), func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return err
+	return list
+}
+
+// inPrefix is where a container has a folder of PE files of the runtime's, beside drive C:.
+func inPrefix(dir string) string { return path.Join(prefixDir, path.Base(dir)) }
+
+// builtinMounts mount the runtime's PE files where the links of a prefix lead that is no overlay.
+func (t *Template) builtinMounts() []specs.Mount {
+	var mounts []specs.Mount
+	for _, dir := range []string{t.Runtime.WindowsDir, t.Runtime.Windows32Dir} {
+		if dir != "" {
+			mounts = append(mounts, bindFile(filepath.Join(t.Runtime.root, dir), inPrefix(dir)))
 		}
-		info, err := entry.Info()
+	}
+	return mounts
+}
+
+// linkBuiltins replaces the copies of Wine's own PE files and code pages, some 700 MB, by links to the originals. Wine
+// loads them the same way. Links to the originals of another runtime are made to lead to this one's.
+func (r *Runtime) linkBuiltins(prefix *os.Root, owner Owner) error {
+	pages := filepath.Join(r.DataDir, "nls")
+	all := make(map[string]map[string]original) // by the last name of the folder
+	for dir, at := range map[string]string{r.WindowsDir: inPrefix(r.WindowsDir), r.Windows32Dir: inPrefix(r.Windows32Dir), pages: pages} {
+		if dir == "" {
+			continue
+		}
+		found, err := originals(filepath.Join(r.root, dir), at)
 		if err != nil {
 			return err
 		}
-		candidates := originals64
-		if !strings.EqualFold(filepath.Ext(name), ".nls") {
-			ok, is32Bit, err := builtin(name)
-			if err != nil || !ok {
+		all[path.Base(dir)] = found
+	}
+	return walkPrefix(prefix, "drive_c", func(name string, entry fs.DirEntry) error {
+		var from original
+		switch {
+		case entry.Type() == fs.ModeSymlink:
+			to, err := prefix.Readlink(name)
+			if err != nil {
 				return err
 			}
-			if is32Bit {
-				candidates = originals32
+			folder := path.Base(path.Dir(to))
+			if folder != windows64 && folder != windows32 && folder != "nls" || !path.IsAbs(to) {
+				return nil
 			}
-		}
-		from, ok := candidates[strings.ToLower(entry.Name())]
-		if !ok || info.Size() != from.size {
+			if from = all[folder][strings.ToLower(entry.Name())]; from.path == to {
+				return nil
+			}
+		case entry.Type().IsRegular():
+			info, err := entry.Info()
+			if err != nil {
+				return err
+			}
+			folder := "nls"
+			if !strings.EqualFold(path.Ext(name), ".nls") {
+				machine, err := builtin(prefix, name)
+				if err != nil || machine == 0 {
+					return err
+				}
+				if folder = windows64; machine == pe.MachineI386 {
+					folder = windows32
+				}
+			}
+			if from = all[folder][strings.ToLower(entry.Name())]; from.path == "" || info.Size() != from.size {
+				return nil
+			}
+		default:
 			return nil
 		}
-		if err := os.Remove(name); err != nil {
+		if err := prefix.Remove(name); err != nil || from.path == "" { // this Wine does not have it any more
 			return err
 		}
-		return os.Symlink(from.path, name)
+		if err := prefix.Symlink(from.path, name); err != nil {
+			return err
+		}
+		return chown(prefix, name, owner)
 	})
 }
 
+// The last names of Wine's folders of PE files.
+const windows64, windows32 = "x86_64-windows", "i386-windows"
+
 // linkFonts puts Wine's own fonts where Windows has its: Wine 8 of Debian's looks nowhere else, and without a font there
 // is no text in any window. The scalable ones have the bitmaps of small sizes in them, for which there are others.
-func (t *Template) linkFonts() error {
-	at := filepath.Join(t.driveC(), "windows", "Fonts")
-	if err := os.MkdirAll(at, 0o755); err != nil {
+func (r *Runtime) linkFonts(prefix *os.Root, owner Owner) error {
+	const at = "drive_c/windows/Fonts"
+	switch err := prefix.Mkdir(at, 0o755); {
+	case errors.Is(err, fs.ErrExist):
+	case err != nil:
 		return err
+	default:
+		if err := chown(prefix, at, owner); err != nil {
+			return err
+		}
 	}
-	fonts, err := filepath.Glob(filepath.Join(t.Runtime.root, t.Runtime.fontDir(), "*.ttf"))
+	fonts, err := filepath.Glob(filepath.Join(r.root, r.fontDir(), "*.ttf"))
 	if err != nil {
 		return err
 	}
 	for _, font := range fonts {
 		name := filepath.Base(font)
-		if err := os.Symlink(path.Join(t.Runtime.fontDir(), name), filepath.Join(at, name)); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := prefix.Symlink(path.Join(r.fontDir(), name), path.Join(at, name)); errors.Is(err, fs.ErrExist) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if err := chown(prefix, path.Join(at, name), owner); err != nil {
 			return err
 		}
 	}
@@ -124,71 +197,69 @@ func (t *Template) linkFonts() error {
 
 // An original is one of the runtime's own files, which a prefix may have a copy of.
 type original struct {
-	path string
+	path string // in the container
 	size int64
 }
 
-// originals lists the files of some folders by their names in lower case. An empty folder name is left out.
-func originals(root string, dirs ...string) (map[string]original, error) {
-	found := make(map[string]original)
-	for _, dir := range dirs {
-		if dir == "" {
-			continue
-		}
-		entries, err := os.ReadDir(filepath.Join(root, dir))
+// originals lists the files of a folder by their names in lower case; the container has the folder elsewhere.
+func originals(dir, at string) (map[string]original, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]original, len(entries))
+	for _, entry := range entries {
+		info, err := entry.Info()
 		if err != nil {
 			return nil, err
 		}
-		for _, entry := range entries {
-			info, err := entry.Info()
-			if err != nil {
-				return nil, err
-			}
-			found[strings.ToLower(entry.Name())] = original{filepath.Join(dir, entry.Name()), info.Size()}
-		}
+		found[strings.ToLower(entry.Name())] = original{path.Join(at, entry.Name()), info.Size()}
 	}
 	return found, nil
 }
 
-// builtin says whether a file carries Wine's signature, and whether it is for 32-bit programs.
-func builtin(name string) (ok, is32Bit bool, err error) {
-	f, err := os.Open(name)
+// builtin gives the machine of a file that carries Wine's signature, and 0 for any other.
+func builtin(prefix *os.Root, name string) (pe.Machine, error) {
+	f, err := prefix.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return false, false, err
+		return 0, err
 	}
 	defer f.Close()
 	var head [0x200]byte
 	n, _ := f.ReadAt(head[:], 0) // what is missing is zero
 	if n < 0x40 || !bytes.HasPrefix(head[builtinOffset:], builtinSignature) {
-		return false, false, nil
+		return 0, nil
 	}
-	at := int(binary.LittleEndian.Uint32(head[0x3c:]))
-	return true, at >= 0 && at < len(head)-6 && binary.LittleEndian.Uint16(head[at+4:]) == uint16(pe.MachineI386), nil
+	if at := int(binary.LittleEndian.Uint32(head[0x3c:])); at >= 0 && at < len(head)-6 && binary.LittleEndian.Uint16(head[at+4:]) == uint16(pe.MachineI386) {
+		return pe.MachineI386, nil
+	}
+	return pe.MachineAMD64, nil
 }
 
-// install puts winbox's own files into the prefix.
-func (t *Template) install() error {
-	system32 := filepath.Join(t.driveC(), "windows", "system32")
-	for name, program := range map[string][]byte{"wineboot.exe": bootAMD64, "explorer.exe": explorerAMD64} {
-		if err := replaceFile(filepath.Join(system32, name), program); err != nil {
+// install puts winbox's own files into a prefix.
+func (r *Runtime) install(prefix *os.Root, owner Owner) error {
+	const windows, system32 = "drive_c/windows", "drive_c/windows/system32"
+	for name, program := range map[string][]byte{
+		system32 + "/wineboot.exe": bootAMD64,
+		system32 + "/explorer.exe": explorerAMD64,
+		path.Join(windows, path.Base(strings.ReplaceAll(crashProgram, `\`, "/"))): crashAMD64,
+	} {
+		if err := replaceFile(prefix, name, program, owner); err != nil {
 			return err
 		}
-	}
-	if err := replaceFile(filepath.Join(t.driveC(), "windows", path.Base(strings.ReplaceAll(crashProgram, `\`, "/"))), crashAMD64); err != nil {
-		return err
 	}
 	for _, part := range []struct {
 		from, to string
 		dll      []byte
 	}{
-		{t.Runtime.WindowsDir, system32, bcryptAMD64},
-		{t.Runtime.Windows32Dir, filepath.Join(t.driveC(), "windows", "syswow64"), bcryptI386},
+		{r.WindowsDir, system32, bcryptAMD64},
+		{r.Windows32Dir, windows + "/syswow64", bcryptI386},
 	} {
 		const name = "bcryptprimitives.dll"
-		if part.from == "" || isFile(filepath.Join(t.Runtime.root, part.from, name)) { // Wine 9 and later have their own
+		if part.from == "" || isFile(filepath.Join(r.root, part.from, name)) { // Wine 9 and later have their own
 			continue
 		}
-		if err := replaceFile(filepath.Join(part.to, name), part.dll); err != nil {
+		if err := replaceFile(prefix, path.Join(part.to, name), part.dll, owner); err != nil {
 			return err
 		}
 	}
@@ -196,16 +267,22 @@ func (t *Template) install() error {
 }
 
 // replaceFile writes a file anew, so that a link of its name is replaced and not followed.
-func replaceFile(name string, data []byte) error {
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+func replaceFile(prefix *os.Root, name string, data []byte, owner Owner) error {
+	if err := prefix.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return os.WriteFile(name, data, 0o644)
+	if err := prefix.WriteFile(name, data, 0o644); err != nil {
+		return err
+	}
+	return chown(prefix, name, owner)
 }
+
+// registryEdits are winbox's settings, by the file that they are in.
+var registryEdits = map[string]func(*registry){"system.reg": editSystem, "user.reg": editUser}
 
 // editRegistry makes the settings of the template: see [editSystem] and [editUser].
 func (t *Template) editRegistry() error {
-	for name, edit := range map[string]func(*registry){"system.reg": editSystem, "user.reg": editUser} {
+	for name, edit := range registryEdits {
 		file := filepath.Join(t.Prefix(), name)
 		data, err := os.ReadFile(file)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 )
@@ -29,8 +30,8 @@ type Program struct {
 // Wraps [fs.ErrNotExist] when there is nothing of that name, and says so for a directory.
 func (t *Template) Find(name, dir, prefix string) (Program, error) {
 	driveC := t.driveC()
-	if made := filepath.Join(prefix, "drive_c"); prefix != "" && isFolder(made) {
-		driveC = made
+	if prefix != "" && isPrefix(prefix) {
+		driveC = filepath.Join(prefix, "drive_c")
 	}
 	if name == "" {
 		return Program{}, errors.New("no program given")
@@ -108,6 +109,11 @@ func (t *Template) follow(name string) (string, error) {
 	}
 	name = filepath.Join(folder, filepath.Base(name))
 	if to, err := os.Readlink(name); err == nil && filepath.IsAbs(to) {
+		for _, dir := range []string{t.Runtime.WindowsDir, t.Runtime.Windows32Dir} {
+			if dir != "" && path.Dir(to) == inPrefix(dir) {
+				to = path.Join(dir, path.Base(to))
+			}
+		}
 		name = filepath.Join(t.Runtime.root, to)
 	}
 	return filepath.EvalSymlinks(name)

@@ -1,6 +1,7 @@
 package wine
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -51,7 +52,11 @@ func (t *Template) makeRoot() error {
 		if err := os.MkdirAll(filepath.Join(root, localeDir), 0o755); err != nil {
 			return err
 		}
-		if err := copyTree(locale, filepath.Join(root, localeDir)); err != nil {
+		to, err := os.OpenRoot(filepath.Join(root, localeDir))
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(copyTree(locale, to, Owner{os.Geteuid(), os.Getegid()}), to.Close()); err != nil {
 			return fmt.Errorf("copy the locale: %w", err)
 		}
 	}

@@ -37,11 +37,11 @@ type Options struct {
 	// Boot is the boot profile, [BootMinimal] when empty.
 	Boot Boot
 
-	// Prefix is a persistent prefix on the host; it is made from the template when it does not exist. The caller keeps
-	// other containers from it: see [LockPrefix].
-	Prefix string
-	// Scratch is an empty folder of the caller's for what the program changes in a prefix that is not persistent. The
-	// caller removes it when the container is gone. It is not needed with Prefix.
+	// Prefix is a persistent prefix, which [Persistent.Fit] must make fit before it is prepared; nil for one that is thrown
+	// away.
+	Prefix *Persistent
+	// Scratch is a folder of the caller's, empty when the container is prepared, for what the program changes in a prefix
+	// that is not persistent. The caller removes it when the container is gone. It is not needed with Prefix.
 	Scratch string
 
 	// UID and GID are who the program runs as, in the container.
@@ -66,10 +66,8 @@ type Options struct {
 	Terminal bool
 }
 
-// Spec makes the OCI configuration of a launched program. It prepares what the configuration refers to: the overlay's
-// folders below Scratch with the links of the drives, or the persistent prefix. Limits, seccomp and the cgroup path are
-// left to the caller.
-func (t *Template) Spec(opt Options) (*specs.Spec, error) {
+// Container makes the container of a launched program. Limits, seccomp and the cgroup path are left to the caller.
+func (t *Template) Container(opt Options) (*Container, error) {
 	loader, preloader, err := t.Runtime.Loader(opt.Machine)
 	if err != nil {
 		return nil, err
@@ -86,13 +84,13 @@ func (t *Template) Spec(opt Options) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	prefix, err := t.openPrefix(opt, shared)
+	prefix, prepare, err := t.openPrefix(opt, shared)
 	if err != nil {
 		return nil, err
 	}
 
 	spec := t.base(opt)
-	spec.Mounts = append(spec.Mounts, prefix)
+	spec.Mounts = append(spec.Mounts, prefix...)
 	for _, m := range shared.mounts {
 		to := linuxPath(m.target, t.driveC())
 		// With what is mounted below them.
@@ -106,14 +104,11 @@ func (t *Template) Spec(opt Options) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := opt.Preload.makeDisplay(opt.Display, opt.foreign(), opt.UID, opt.GID); err != nil {
-		return nil, fmt.Errorf("scratch folder: %w", err)
-	}
 	spec.Mounts = append(spec.Mounts, display...)
 	args := []string{loader, program}
 	if opt.Preload != "" {
 		spec.Mounts = append(spec.Mounts, t.Runtime.preloadMounts(opt.Preload, uint32(opt.UID), uint32(opt.GID), opt.Wishes)...)
-		if err := t.makeOwnLocales(opt.Encoding, opt.Preload); err != nil {
+		if _, err := opt.Encoding.codePage(); err != nil {
 			return nil, fmt.Errorf("encoding: %w", err)
 		}
 		spec.Mounts = append(spec.Mounts, t.localeMount(opt.Encoding, opt.Preload, t.Runtime.DataDir))
@@ -130,7 +125,17 @@ func (t *Template) Spec(opt Options) (*specs.Spec, error) {
 	if opt.Display.Kind != "" {
 		spec.Annotations[annotationDisplay] = string(opt.Display.Kind)
 	}
-	return spec, nil
+	return &Container{Spec: spec, Persistent: opt.Prefix, Prepare: func() error {
+		if opt.Preload != "" {
+			if err := t.makeOwnLocales(opt.Encoding, opt.Preload); err != nil {
+				return fmt.Errorf("encoding: %w", err)
+			}
+		}
+		if err := opt.Preload.makeDisplay(opt.Display, opt.foreign(), opt.UID, opt.GID); err != nil {
+			return fmt.Errorf("scratch folder: %w", err)
+		}
+		return prepare()
+	}}, nil
 }
 
 // shares collects the drives, and gives the path at which the program will find itself: on D: when it lies in the
@@ -230,8 +235,8 @@ func (opt *Options) workdir(d *drives, driveC string) (string, error) {
 		return "", fmt.Errorf(`working directory %q: want a Windows path such as D:\folder or C:\app`, opt.Workdir)
 	}
 	if t.drive == 'c' {
-		if opt.Prefix != "" && isFolder(filepath.Join(opt.Prefix, "drive_c")) {
-			driveC = filepath.Join(opt.Prefix, "drive_c")
+		if opt.Prefix != nil && opt.Prefix.filled() {
+			driveC = filepath.Join(opt.Prefix.Dir, "drive_c")
 		}
 		rel := matchCase(driveC, t.parts)
 		for _, m := range d.mounts {
@@ -433,6 +438,9 @@ func capabilities(opt Options) *specs.LinuxCapabilities {
 	return caps
 }
 
+// quietSetup, in the variable of overrides, keeps Wine's set-up from asking about Mono and Gecko and from making menus.
+const quietSetup = "mscoree,mshtml=;winemenubuilder.exe=d"
+
 // makeSpec makes the configuration of the container that boots Wine once, as shipped, into the new prefix.
 func (t *Template) makeSpec() *specs.Spec {
 	opt := Options{UID: 0, GID: 0, Rootless: os.Geteuid() != 0}
@@ -441,7 +449,7 @@ func (t *Template) makeSpec() *specs.Spec {
 		Destination: prefixDir, Type: "bind", Source: t.Prefix(), Options: []string{"bind", "nosuid", "nodev", "rprivate"},
 	})
 	env := t.Runtime.baseEnvironment("UTC0")
-	env[overrides] = "mscoree,mshtml=;winemenubuilder.exe=d"
+	env[overrides] = quietSetup
 	spec.Process.Env = settings(env)
 	spec.Process.Args = []string{t.Runtime.Loader64, "wineboot.exe", "--init"}
 	spec.Process.Cwd = prefixDir

@@ -36,10 +36,16 @@ func specFor(t *testing.T, change func(*Options)) (*specs.Spec, Options, []byte)
 	if change != nil {
 		change(&opt)
 	}
-	spec, err := template.Spec(opt)
+	c, err := template.Container(opt)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if opt.Prefix == nil {
+		if err := c.Prepare(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spec := c.Spec
 	text, err := json.MarshalIndent(spec, "", "  ")
 	if err != nil {
 		t.Fatal(err)
@@ -111,8 +117,15 @@ func TestSpecOptions(t *testing.T) {
 	if !slices.Contains(spec.Process.Env, "WINBOX_BOOT=auto") || spec.Annotations["io.winbox.boot"] != "auto" || chosenBoot(spec.Process.Env) != BootAuto {
 		t.Errorf("automatic boot: %q %q", spec.Process.Env, spec.Annotations)
 	}
-	spec, opt, _ := specFor(t, func(o *Options) { o.Prefix, o.Scratch = filepath.Join(o.Scratch, "kept"), "" })
-	if m := find(spec, prefixDir); m.Type != "bind" || m.Source != opt.Prefix || slices.Contains(m.Options, "ro") {
+	spec, opt, _ := specFor(t, func(o *Options) {
+		var err error
+		if o.Prefix, err = OpenPersistent(filepath.Join(o.Scratch, "kept")); err != nil {
+			t.Fatal(err)
+		}
+		o.Scratch = ""
+	})
+	defer opt.Prefix.Close()
+	if m := find(spec, prefixDir); m.Type != "bind" || m.Source != opt.Prefix.Dir || slices.Contains(m.Options, "ro") {
 		t.Errorf("persistent prefix: %+v", m)
 	}
 	for _, setting := range spec.Process.Env {
@@ -144,8 +157,12 @@ func TestSpecRefuses(t *testing.T) {
 	} {
 		opt := Options{Program: Program{Host: filepath.Join(top, "app.exe")}, Machine: AMD64, Dir: top, Scratch: t.TempDir(), UID: os.Geteuid(), GID: os.Getegid()}
 		change(&opt)
-		if spec, err := template.Spec(opt); err == nil {
-			t.Errorf("%s: no error, %+v", name, spec.Process.Args)
+		c, err := template.Container(opt)
+		if err == nil && name == "used" {
+			err = c.Prepare()
+		}
+		if err == nil {
+			t.Errorf("%s: no error, %+v", name, c.Spec.Process.Args)
 		}
 	}
 }

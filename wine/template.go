@@ -129,13 +129,24 @@ func (t *Template) make(ctx context.Context, run Runner, progress Progress) (err
 	if err := draft.trim(); err != nil {
 		return err
 	}
-	if err := draft.linkBuiltins(); err != nil {
+	prefix, err := os.OpenRoot(draft.Prefix())
+	if err != nil {
 		return err
 	}
-	if err := draft.linkFonts(); err != nil {
+	defer prefix.Close()
+	for _, l := range draft.moduleLinks() {
+		if err := os.Symlink(l.to, filepath.Join(draft.Dir, l.at)); err != nil {
+			return err
+		}
+	}
+	self := Owner{os.Geteuid(), os.Getegid()}
+	if err := t.Runtime.linkBuiltins(prefix, self); err != nil {
 		return err
 	}
-	if err := draft.install(); err != nil {
+	if err := t.Runtime.linkFonts(prefix, self); err != nil {
+		return err
+	}
+	if err := t.Runtime.install(prefix, self); err != nil {
 		return err
 	}
 	step(3)

@@ -100,9 +100,9 @@ type launch struct {
 	wishes  wine.Wishes
 	// statusFile is where finish tells what happened; nil without --status-file.
 	statusFile *os.File
-	// prefixLock keeps other containers from a persistent prefix.
-	prefixLock *os.File
-	display    wine.Display
+	// prefix is the persistent prefix, or nil.
+	prefix  *wine.Persistent
+	display wine.Display
 	// vnc lets VNC clients in; nil without --vnc.
 	vnc *relay
 	// observed is what was seen of the address space, for the status file.
@@ -142,11 +142,11 @@ func (l *launch) run() error {
 		}
 		defer l.statusFile.Close()
 	}
-	if prefix := l.c.String("prefix"); prefix != "" {
-		if l.prefixLock, err = wine.LockPrefix(prefix); err != nil {
+	if dir := l.c.String("prefix"); dir != "" {
+		if l.prefix, err = wine.OpenPersistent(dir); err != nil {
 			return err
 		}
-		defer l.prefixLock.Close()
+		defer l.prefix.Close()
 	}
 	// From here on a signal must not end winbox: the folder would stay.
 	signals := sandbox.CatchSignals()
@@ -156,11 +156,8 @@ func (l *launch) run() error {
 			return err
 		}
 	}
-	var res *sandbox.Result
 	l.scratch = wine.Scratch(filepath.Join(l.dataRoot, "containers", l.id))
-	if err = l.scratch.Make(l.image); err == nil {
-		res, err = l.runIn(template, signals)
-	}
+	res, err := l.runIn(template, signals)
 	if l.vnc != nil {
 		err = errors.Join(err, l.vnc.close())
 	}
@@ -220,23 +217,37 @@ func (l *launch) inspect(template *wine.Template) error {
 
 // runIn makes the container, runs the program and removes the container.
 func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sandbox.Result, error) {
-	spec, err := l.spec(template)
+	container, err := l.container(template)
 	if err != nil {
 		return nil, err
 	}
+	if l.prefix != nil {
+		owner := wine.Owner{UID: os.Geteuid(), GID: os.Getegid()}
+		if err := l.fit(l.c.Context, l.prefix, template, owner, l.stderr); err != nil {
+			return nil, err
+		}
+	}
+	spec := container.Spec
 	res := spec.Linux.Resources
 	limited := res.Memory != nil || res.CPU != nil || res.Pids != nil
 	opt := sandbox.Options{
 		Root: l.root, ID: l.id, Bundle: &oci.Bundle{Dir: string(l.scratch), Spec: spec}, Windows: true, Start: true,
 		// A limit that the user has asked for is not left out.
-		Rootless: l.rootless && !limited, Systemd: l.systemd, Stats: l.statusFile != nil, Signals: signals, Hold: l.prefixLock, Scratch: []string{string(l.scratch)}, Log: l.log,
+		Rootless: l.rootless && !limited, Systemd: l.systemd, Stats: l.statusFile != nil, Signals: signals, Scratch: []string{string(l.scratch)}, Log: l.log,
+		Prepare: func() error {
+			if err := l.scratch.Make(l.image); err != nil {
+				return err
+			}
+			return container.Prepare()
+		},
 	}
 	servers, err := l.display.Helpers()
 	if err != nil {
 		return nil, fmt.Errorf("--display: %w", err)
 	}
 	opt.Helpers = helpers(servers)
-	if l.c.String("prefix") != "" {
+	if l.prefix != nil {
+		opt.Hold = l.prefix.Hold()
 		// What the program wrote to the registry is still with the wineserver when it ends.
 		opt.StopGrace = 10 * time.Second
 	}
@@ -266,8 +277,8 @@ func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sand
 	return &result, nil
 }
 
-// spec is the container's configuration: the engine's, and what the flags say.
-func (l *launch) spec(template *wine.Template) (*specs.Spec, error) {
+// container is the engine's, with what the flags say.
+func (l *launch) container(template *wine.Template) (*wine.Container, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return nil, err
@@ -276,7 +287,7 @@ func (l *launch) spec(template *wine.Template) (*specs.Spec, error) {
 	opt := wine.Options{
 		Program: l.program, Machine: l.image.Machine, Args: l.c.Args().Tail(), Dir: dir,
 		ReadOnly: l.c.Bool("read-only"), ShareHome: l.c.Bool("share-home"), Workdir: l.c.String("workdir"),
-		Boot: wine.Boot(l.c.String("boot")), Prefix: l.c.String("prefix"), Scratch: l.scratch.Prefix(), Encoding: wine.Encoding(l.c.String("encoding")), UID: uid, GID: gid, Rootless: l.rootless,
+		Boot: wine.Boot(l.c.String("boot")), Prefix: l.prefix, Scratch: l.scratch.Prefix(), Encoding: wine.Encoding(l.c.String("encoding")), UID: uid, GID: gid, Rootless: l.rootless,
 		Preload: l.scratch, Wishes: l.wishes, Display: l.display,
 		Terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())),
 	}
@@ -304,13 +315,13 @@ func (l *launch) spec(template *wine.Template) (*specs.Spec, error) {
 		}
 		opt.Env = append(opt.Env, e)
 	}
-	spec, err := template.Spec(opt)
+	container, err := template.Container(opt)
 	if err != nil {
 		return nil, err
 	}
-	spec.Linux.Seccomp = seccomp.Default()
-	spec.Linux.Resources, err = l.limits()
-	return spec, err
+	container.Spec.Linux.Seccomp = seccomp.Default()
+	container.Spec.Linux.Resources, err = l.limits()
+	return container, err
 }
 
 // limits are the resource limits that the flags ask for.

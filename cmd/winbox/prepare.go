@@ -29,7 +29,14 @@ func prepare(ctx context.Context, g *globals, name string, out io.Writer) (*wine
 	return runtime.Prepare(ctx, g.dataRoot, g.runTemplate, bar.step)
 }
 
-// runTemplate runs the container that makes a template.
+// fit makes a persistent prefix fit a template; that an upgrade takes its time is said on out.
+func (g *globals) fit(ctx context.Context, prefix *wine.Persistent, template *wine.Template, owner wine.Owner, out io.Writer) error {
+	bar := newProgress(out, "upgrading "+prefix.Dir+" to Wine "+template.Runtime.Version, "once, some seconds")
+	defer bar.done()
+	return prefix.Fit(ctx, template, owner, g.runTemplate, bar.step, func(mended string) { g.log.Warn(mended) })
+}
+
+// runTemplate runs the container that makes a template, or upgrades a prefix.
 func (g *globals) runTemplate(ctx context.Context, spec *specs.Spec) (int, error) {
 	// Wine talks while it makes a prefix, and it is of no use to anybody.
 	quiet, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)

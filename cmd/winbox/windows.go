@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -41,6 +43,10 @@ func (g *globals) windows(ctx context.Context, opt *sandbox.Options) error {
 	opt.Bundle = &oci.Bundle{Dir: opt.Bundle.Dir, Spec: container.Spec, Seccomp: opt.Bundle.Seccomp}
 	opt.Helpers = helpers(container.Helpers)
 	opt.Windows, opt.Prepare, opt.Scratch = true, container.Prepare, []string{string(scratch)}
+	if container.Persistent != nil {
+		// Closed when this process ends: what is left open then is process 1's.
+		opt.Hold, opt.StopGrace = container.Persistent.Hold(), 10*time.Second
+	}
 	return nil
 }
 
@@ -60,7 +66,21 @@ func (g *globals) container(ctx context.Context, bundle *wine.Bundle, runtime st
 	if err != nil {
 		return nil, err
 	}
-	return bundle.Container(template, scratch)
+	prefix, owner, err := bundle.PersistentPrefix()
+	if err != nil {
+		return nil, err
+	}
+	container, err := bundle.Container(template, scratch)
+	if prefix == nil {
+		return container, err
+	}
+	if err == nil {
+		err = g.fit(ctx, prefix, template, owner, io.Discard)
+	}
+	if err != nil {
+		return nil, errors.Join(err, prefix.Close())
+	}
+	return container, nil
 }
 
 // windowsExec does the same for another process in a container.

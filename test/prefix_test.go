@@ -1,0 +1,213 @@
+package test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// TestPrefixKilled kills winbox and the container again and again while a program writes to a persistent prefix, and
+// while the registry is saved. Whatever the moment, the prefix must be whole afterwards.
+func TestPrefixKilled(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	keep, prefix := b.program("keep"), filepath.Join(newDir(t), "prefix")
+	saved := 0
+	for round := range 36 {
+		c := b.launch("--prefix", prefix, keep)
+		stdin := c.follow()
+		if start := c.line(); round > 0 && !wholeCount.MatchString(strings.TrimPrefix(start, "start ")) {
+			t.Fatalf("round %d: the file of the round before is %q", round, start)
+		}
+		c.line() // it writes
+		id, pid := b.container()
+		if round%6 == 0 {
+			// What winbox is for has happened: the container goes on without it.
+			if err := c.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			if line := b.run("--prefix", prefix, keep).wantLine(failed); !strings.Contains(line, "in use") {
+				t.Fatalf("round %d: while the container runs, another launch says %q", round, line)
+			}
+		}
+		before, err := os.Stat(filepath.Join(prefix, "system.reg"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if round%2 == 0 {
+			time.Sleep(rand.N(60 * time.Millisecond))
+		} else {
+			stdin.Close() // the program ends, the wineserver saves: into a file beside that it renames
+			await(t, "the registry is saved", func() bool {
+				drafts, _ := filepath.Glob(filepath.Join(prefix, "reg*.tmp"))
+				now, err := os.Stat(filepath.Join(prefix, "system.reg"))
+				return len(drafts) > 0 || err == nil && !now.ModTime().Equal(before.ModTime())
+			})
+			time.Sleep(rand.N(120 * time.Millisecond))
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			t.Fatal(err)
+		}
+		c.wait()
+		stdin.Close()
+		for _, left := range b.containers() {
+			if left != id {
+				t.Errorf("container %s", left)
+			}
+			if d := b.call("delete", "--force", left).wait(); d.code() != 0 {
+				t.Fatalf("%s: %s", d, d.err.String())
+			}
+		}
+		if after, err := os.Stat(filepath.Join(prefix, "system.reg")); err != nil {
+			t.Fatal(err)
+		} else if !after.ModTime().Equal(before.ModTime()) {
+			saved++
+		}
+		for _, name := range []string{"system.reg", "user.reg", "userdef.reg"} {
+			if err := wholeRegistry(filepath.Join(prefix, name)); err != nil {
+				t.Fatalf("round %d: %v", round, err)
+			}
+		}
+	}
+	t.Logf("in %d rounds the registry was saved before the kill", saved)
+	c := b.launch("--prefix", prefix, keep)
+	stdin := c.follow()
+	c.line()
+	c.line()
+	stdin.Close()
+	if c.wait(); c.code() != 0 || c.err.Len() > 0 {
+		t.Errorf("afterwards: exit code %d\n%s", c.code(), c.err.String())
+	}
+	c = b.run("--prefix", prefix, "cmd", "/c", `reg query HKCU\Software\WinboxTest& type C:\users\count.txt`)
+	if c.code() != 0 || saved == 0 || strings.Count(c.text(), "and the same again") != 21 || c.err.Len() > 0 {
+		t.Errorf("at the end: exit code %d\n%s%s", c.code(), c.text(), c.err.String())
+	}
+}
+
+// wholeCount is a line of keep.c.
+var wholeCount = regexp.MustCompile(`^[0-9]+ and the same again [0-9]+$`)
+
+// registryLine is any line of a registry file but the first.
+var registryLine = regexp.MustCompile(`^($|;;|#|\[.*\]( [0-9]+)?$|@=|"|  )`)
+
+// wholeRegistry says what is wrong with a registry file.
+func wholeRegistry(file string) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if !bytes.HasPrefix(data, []byte("WINE REGISTRY Version 2\n")) || !bytes.HasSuffix(data, []byte("\n")) {
+		return fmt.Errorf("%s: %d bytes that are not a whole registry file", file, len(data))
+	}
+	for i, line := range strings.Split(string(data), "\n")[1:] {
+		if !registryLine.MatchString(line) {
+			return fmt.Errorf("%s: line %d: %q", file, i+2, line)
+		}
+	}
+	return nil
+}
+
+// TestPrefixCreationKilled kills winbox while it makes a persistent prefix: the next launch makes it anew.
+func TestPrefixCreationKilled(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	for range 8 {
+		prefix := filepath.Join(newDir(t), "prefix")
+		c := b.launch("--prefix", prefix, "cmd", "/c", "exit 0")
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(rand.N(150 * time.Millisecond))
+		if err := c.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Fatal(err)
+		}
+		c.wait()
+		for _, id := range b.containers() {
+			b.call("delete", "--force", id).wait()
+		}
+		b.run("--prefix", prefix, "cmd", "/c", `if exist C:\windows\system32\kernel32.dll exit 6`).want(6, "")
+	}
+}
+
+// TestPrefixBundle keeps the prefix of a bundle on a volume: for root, for a user, and for one in a user namespace.
+func TestPrefixBundle(t *testing.T) {
+	t.Parallel()
+	const annotation = "io.winbox.prefix"
+	for _, test := range []struct {
+		name   string
+		change func(*specs.Spec)
+	}{
+		{"root", func(*specs.Spec) {}},
+		{"a user", func(s *specs.Spec) { s.Process.User = specs.User{UID: 1000, GID: 1000} }},
+		{"a user without a name", func(s *specs.Spec) { s.Process.User = specs.User{UID: 1000650000} }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBox(t)
+			b.program("settings")
+			volume := newDir(t)
+			bundle := func(at string, args ...string) string {
+				return b.bundle(func(s *specs.Spec) {
+					test.change(s)
+					s.Mounts = append(s.Mounts, specs.Mount{Destination: "/prefix", Type: "bind", Source: volume, Options: []string{"rbind", "rw"}})
+					s.Annotations = map[string]string{annotation: at}
+				}, args...)
+			}
+			c := b.call("run", "--bundle", bundle("/prefix", "/box/settings.exe", "kept"), b.id("first"))
+			stdin := c.follow()
+			if line := c.line(); line != "before registry= file=" {
+				t.Errorf("at the start: %q", line)
+			}
+			c.line()
+			// One at a time, however it is started.
+			if e := b.call("run", "--bundle", bundle("/prefix", "/box/settings.exe"), b.id("second")).wait(); !strings.Contains(e.wantLine(1), "in use") {
+				t.Errorf("a second bundle: %q", e.err.String())
+			}
+			if line := b.run("--prefix", volume, "cmd", "/c", "exit 0").wantLine(failed); !strings.Contains(line, "in use") {
+				t.Errorf("a launch: %q", line)
+			}
+			stdin.Close()
+			if c.wait(); c.code() != 0 {
+				t.Errorf("exit code %d\n%s", c.code(), c.err.String())
+			}
+			// The lock ends with the container, not with winbox.
+			create := b.call("create", "--bundle", bundle("/prefix", "/box/settings.exe"), b.id("second"))
+			null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer null.Close()
+			create.Stdin, create.Stdout, create.Stderr = null, null, null
+			if create.wait(); create.code() != 0 {
+				t.Fatalf("create: exit code %d", create.code())
+			}
+			if e := b.call("run", "--bundle", bundle("/prefix", "/box/settings.exe"), b.id("third")).wait(); !strings.Contains(e.wantLine(1), "in use") {
+				t.Errorf("beside a created container: %q", e.err.String())
+			}
+			_, pid := b.containerOf(b.id("second"))
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			await(t, "the lock is free", func() bool {
+				again := b.call("run", "--bundle", bundle("/prefix", "/box/settings.exe"), b.id("third")).wait()
+				return again.code() == 0 && strings.HasPrefix(again.text(), "before registry=kept file=kept\n")
+			})
+			b.call("delete", "--force", b.id("second")).wait().want(0, "")
+			for at, want := range map[string]string{"/none": "no mount has the destination /none", "prefix": "not the destination of a mount", "/proc": "no folder of the host"} {
+				if e := b.call("run", "--bundle", bundle(at, "/box/settings.exe"), b.id("wrong")).wait(); !strings.Contains(e.wantLine(1), want) {
+					t.Errorf("%s: %q", at, e.err.String())
+				}
+			}
+		})
+	}
+}
