@@ -29,6 +29,11 @@ type Options struct {
 	// Windows keeps the init ELF as process 1, in charge of signals and of
 	// the orderly end, and switches address-space randomisation off.
 	Windows bool
+	// Stops are programs, with their arguments, that ask a Windows container's
+	// main process to stop, by the signal that they do it for.
+	Stops map[unix.Signal][]string
+	// Linger keeps a Windows container until all its processes have ended.
+	Linger bool
 	// StopGrace is how long the processes that outlive a Windows container's
 	// main one have to end by themselves.
 	StopGrace time.Duration

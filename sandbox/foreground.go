@@ -22,7 +22,7 @@ type Result struct {
 	WindowsExitCode *uint32
 	// TimedOut tells that the context ended before the program did.
 	TimedOut bool
-	// Interrupted tells that the caller was asked to stop (SIGINT, SIGTERM, SIGHUP).
+	// Interrupted tells that the caller was interrupted (SIGINT).
 	Interrupted bool
 	// OOMKills is how often the kernel killed a process for want of memory.
 	OOMKills uint64
@@ -201,11 +201,8 @@ func attend(ctx context.Context, pid int, signals *Signals, tty *terminal, res *
 				} else if time.Since(interrupted) > secondInterrupt {
 					sig = unix.SIGKILL
 				}
-			case unix.SIGTERM, unix.SIGHUP:
-				res.Interrupted = true
-				if sig == unix.SIGHUP {
-					tty.lost()
-				}
+			case unix.SIGHUP:
+				tty.lost()
 			}
 			deliver(sig)
 		}

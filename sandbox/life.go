@@ -145,10 +145,12 @@ func (c *Container) Signal(sig unix.Signal) error {
 	return nil
 }
 
-// SignalAll sends a signal to every process of the container.
+// SignalAll sends a signal to every process of the container. Of a Windows
+// container only SIGKILL goes to all: what another one is to the others, process
+// 1 decides.
 func (c *Container) SignalAll(sig unix.Signal) error {
 	g := c.Group()
-	if g == nil {
+	if g == nil || c.rec.Windows && sig != unix.SIGKILL {
 		return c.Signal(sig)
 	}
 	return g.Kill(sig)

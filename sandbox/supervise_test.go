@@ -241,3 +241,73 @@ func TestSupervisedShared(t *testing.T) {
 		})
 	}
 }
+
+// TestSupervisedStop checks what a program that is executed for a signal does, and that without it the signal goes to the
+// main process.
+func TestSupervisedStop(t *testing.T) {
+	const script = "trap 'exit 42' TERM; trap 'exit 43' HUP; echo ready; while :; do [ -e /data/asked ] && exit 41; sleep 0.01; done"
+	for name, test := range map[string]struct {
+		args []string
+		want int
+	}{
+		"asked":         {[]string{"/bin/sh", "-c", "echo; echo >&2; read line; echo $$ >/data/asked"}, 41},
+		"it fails":      {[]string{"/bin/sh", "-c", "exit 1"}, 42},
+		"it is killed":  {[]string{"/bin/sh", "-c", "kill -9 $$"}, 42},
+		"it is missing": {[]string{"/bin/none"}, 42},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := supervised(t, script)
+			b.opt.Stops = map[unix.Signal][]string{unix.SIGTERM: test.args, unix.SIGUSR1: {"/bin/none"}}
+			c := b.begin()
+			b.awaitOutput("ready")
+			if err := c.SignalAll(unix.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			if status, err := c.Wait(); err != nil || exitCode(status) != test.want {
+				t.Errorf("exit code %d, %v; want %d", exitCode(status), err, test.want)
+			}
+			if out := contents(t, b.out); out != "ready\n" {
+				t.Errorf("output %q", out)
+			}
+		})
+	}
+	t.Run("another signal", func(t *testing.T) {
+		b := supervised(t, script)
+		b.opt.Stops = map[unix.Signal][]string{unix.SIGTERM: {"/bin/none"}}
+		c := b.begin()
+		b.awaitOutput("ready")
+		if err := c.Signal(unix.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		if status, err := c.Wait(); err != nil || exitCode(status) != 43 {
+			t.Errorf("exit code %d, %v", exitCode(status), err)
+		}
+	})
+}
+
+// TestSupervisedLinger checks that a container may last as long as its processes, and that a stop ends it then.
+func TestSupervisedLinger(t *testing.T) {
+	b := supervised(t, "(while [ ! -e /data/go ]; do sleep 0.01; done; echo last) & echo ready; exit 5")
+	b.opt.Linger = true
+	c := b.begin()
+	b.awaitOutput("ready")
+	b.file("data/go", "", 0o644)
+	if status, err := c.Wait(); err != nil || exitCode(status) != 5 {
+		t.Errorf("exit code %d, %v", exitCode(status), err)
+	}
+	if out := contents(t, b.out); out != "ready\nlast\n" {
+		t.Errorf("output %q", out)
+	}
+
+	b = supervised(t, "sleep 1000 & echo ready; exit 5")
+	b.opt.Linger, b.opt.Stops = true, map[unix.Signal][]string{unix.SIGTERM: {"/bin/none"}}
+	c = b.begin()
+	b.awaitOutput("ready")
+	if err := c.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	// It comes to the program or to those that it left.
+	if status, err := c.Wait(); err != nil || exitCode(status) != 5 && exitCode(status) != 143 {
+		t.Errorf("exit code %d, %v", exitCode(status), err)
+	}
+}

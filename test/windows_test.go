@@ -543,7 +543,8 @@ func TestBundleRefused(t *testing.T) {
 		"Linux handler":   {annotate("io.winbox.handler", "linux"), "/app/7za.exe", "exec format error"},
 		"Windows handler": {annotate("io.winbox.handler", "windows"), "/bin/busybox", "not a Windows program"},
 		"boot":            {annotate("io.winbox.boot", "fast"), "/app/7za.exe", "io.winbox.boot"},
-		"stop":            {annotate("io.winbox.stop", "ctrl-close"), "/app/7za.exe", "not supported by this version"},
+		"stop":            {annotate("io.winbox.stop", "ctrl-alt-del"), "/app/7za.exe", "is none of ctrl-c"},
+		"linger":          {annotate("io.winbox.linger", "yes"), "/app/7za.exe", "neither true nor false"},
 		"reserve":         {annotate("io.winbox.layout.reserve", "x"), "/app/7za.exe", "io.winbox.layout.reserve"},
 		// It could be elsewhere, as it has relocations; but not under strict.
 		"strict":  {annotate("io.winbox.layout.strict", "true"), "/box/moved.exe", "it would not be at its base"},

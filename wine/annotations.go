@@ -3,7 +3,6 @@ package wine
 import (
 	"fmt"
 	"path"
-	"strings"
 
 	"github.com/docker/go-units"
 
@@ -22,11 +21,12 @@ const (
 	annotationStrict     = "io.winbox.layout.strict"
 	annotationStop       = "io.winbox.stop"
 	annotationDisplay    = "io.winbox.display"
+	annotationLinger     = "io.winbox.linger"
 )
 
 // Annotations lists them, as `winbox features` does.
 func Annotations() []string {
-	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationPrefix, annotationEncoding, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop, annotationDisplay}
+	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationPrefix, annotationEncoding, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop, annotationLinger, annotationDisplay}
 }
 
 // planned are annotations, and values of them, that are not carried out yet: whoever sets one must not believe that it is.
@@ -58,6 +58,8 @@ func readHandler(annotations map[string]string) (handler, error) {
 // wishes are what the annotations of a Windows container ask for.
 type wishes struct {
 	boot     Boot
+	stop     Stop
+	linger   bool
 	encoding Encoding
 	space    Wishes
 	display  Display
@@ -98,19 +100,18 @@ func readWishes(annotations map[string]string) (w wishes, err error) {
 			return w, bad(annotationSharedHeap, "%v", err)
 		}
 	}
-	switch strict := annotations[annotationStrict]; strict {
-	case "", "false":
-	case "true":
-		w.space.Strict = true
-	default:
-		return w, bad(annotationStrict, "%q is neither true nor false", strict)
+	for name, to := range map[string]*bool{annotationStrict: &w.space.Strict, annotationLinger: &w.linger} {
+		switch value := annotations[name]; value {
+		case "", "false":
+		case "true":
+			*to = true
+		default:
+			return w, bad(name, "%q is neither true nor false", value)
+		}
 	}
-	switch stop := annotations[annotationStop]; stop {
-	case "", "kill": // SIGTERM ends a program of Wine's at once
-	case "ctrl-c", "ctrl-close", "wm-close":
-		return w, bad(annotationStop, "%q is not supported by this version of winbox, which has kill only", stop)
-	default:
-		return w, bad(annotationStop, "%q is none of %s", stop, strings.Join([]string{"ctrl-close", "ctrl-c", "wm-close", "kill"}, ", "))
+	w.stop = Stop(annotations[annotationStop])
+	if err := w.stop.check(); err != nil {
+		return w, bad(annotationStop, "%v", err)
 	}
 	return w, nil
 }

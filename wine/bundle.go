@@ -13,6 +13,7 @@ import (
 
 	"github.com/moby/sys/userns"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"winbox/oci"
 	"winbox/preload/pe"
@@ -171,6 +172,10 @@ type Container struct {
 	Spec *specs.Spec
 	// Helpers run beside the program.
 	Helpers []Helper
+	// Stops are those of [Runtime.Stops].
+	Stops map[unix.Signal][]string
+	// Linger tells that the container is to last as long as any process of it.
+	Linger bool
 	// Prepare makes the folder of the container. It is called once, before the container is built.
 	Prepare func() error
 	// Persistent is the prefix that the container must hold while it lives, or nil.
@@ -215,6 +220,7 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	given = append(given, display...)
 	given = append(given, r.preloadMounts(scratch, p.User.UID, p.User.GID, b.wishes.space)...)
 	given = append(given, t.localeMount(b.wishes.encoding, scratch, r.DataDir))
+	given = append(given, t.stopMounts()...)
 	spec.Mounts = slices.Concat(own, given, onDrives)
 
 	// Now the program can be seen where it will be.
@@ -240,6 +246,10 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
+	stops, err := r.Stops(image, b.wishes.stop)
+	if err != nil {
+		return nil, err
+	}
 	p.Args = append([]string{preloader, loader, program}, p.Args[1:]...)
 	p.Env = r.inContainer(p.Env, b.wishes.boot, b.wishes.display.environment())
 	spec.Process = &p
@@ -247,7 +257,7 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Container{Spec: spec, Helpers: helpers, Persistent: b.kept, Prepare: func() error {
+	return &Container{Spec: spec, Helpers: helpers, Stops: stops, Linger: b.wishes.linger, Persistent: b.kept, Prepare: func() error {
 		if err := scratch.Make(image); err != nil {
 			return err
 		}

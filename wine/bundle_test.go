@@ -102,11 +102,11 @@ func TestAnnotations(t *testing.T) {
 		{annotationSharedHeap, "0", ""}, {annotationSharedHeap, "32m", ""}, {annotationSharedHeap, "512m", ""},
 		{annotationStrict, "yes", "neither true nor false"},
 		{annotationStop, "term", "none of"},
-		{annotationStop, "ctrl-c", "not supported"},
+		{annotationLinger, "yes", "neither true nor false"},
 		{"io.winbox.memory.commit", "64m", "not supported"},
 		{"io.winbox.memory.commit", "1", "not supported"},
 		{"io.winbox.display", "printer", "none of none"},
-		{annotationStop, "kill", ""}, {annotationStrict, "true", ""}, {annotationReserve, "10000000-18000000,20000000-28000000", ""},
+		{annotationStop, "kill", ""}, {annotationStop, "ctrl-shutdown", ""}, {annotationLinger, "true", ""}, {annotationStrict, "true", ""}, {annotationReserve, "10000000-18000000,20000000-28000000", ""},
 		{annotationBoot, "full", ""}, {"io.winbox.unknown", "x", ""}, // unknown keys are to be ignored (config.md, "Annotations")
 	} {
 		b := bundleWith(t, []string{"/app/a.exe"}, "app/a.exe")

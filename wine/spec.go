@@ -112,6 +112,7 @@ func (t *Template) Container(opt Options) (*Container, error) {
 			return nil, fmt.Errorf("encoding: %w", err)
 		}
 		spec.Mounts = append(spec.Mounts, t.localeMount(opt.Encoding, opt.Preload, t.Runtime.DataDir))
+		spec.Mounts = append(spec.Mounts, t.stopMounts()...)
 		args = append([]string{preloader}, args...)
 	}
 	spec.Process.Args = append(args, opt.Args...)

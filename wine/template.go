@@ -146,7 +146,7 @@ func (t *Template) make(ctx context.Context, run Runner, progress Progress) (err
 	if err := t.Runtime.linkFonts(prefix, self); err != nil {
 		return err
 	}
-	if err := t.Runtime.install(prefix, self); err != nil {
+	if err := errors.Join(t.Runtime.install(prefix, self), draft.installStops()); err != nil {
 		return err
 	}
 	step(3)

@@ -65,6 +65,8 @@ for a failure of winbox, 126 for a file that is no such program, 127 for none,
 			&cli.StringFlag{Name: "encoding", Value: string(wine.EncodingUTF8), Usage: "what the program takes its text for, `ENCODING`: utf-8, or a code page such as cp1252"},
 			&cli.StringFlag{Name: "display", Value: string(wine.DisplayNone), Usage: "where its windows are, `DISPLAY`: none, virtual, virtual=WIDTHxHEIGHTxDEPTH or host"},
 			&cli.StringFlag{Name: "vnc", Usage: "show the virtual display to VNC clients at `ADDRESS`: the path of a socket to be made, or 127.0.0.1:PORT"},
+			&cli.StringFlag{Name: "stop", DefaultText: "by signal", Usage: "what a signal becomes, `EVENT`: ctrl-c, ctrl-break, ctrl-close, ctrl-shutdown, wm-close or kill"},
+			&cli.BoolFlag{Name: "linger", Usage: "wait for all processes that the program has started"},
 			&cli.BoolFlag{Name: "strict", Usage: "fail rather than run with an address space that is not as planned"},
 			&cli.StringFlag{Name: "shared-heap", Value: "16m", Usage: "memory that all 32-bit programs of the container share, `SIZE`; 0 for none"},
 			&cli.BoolFlag{Name: "rootless", Usage: "use a user namespace, even as root"},
@@ -221,6 +223,10 @@ func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sand
 	if err != nil {
 		return nil, err
 	}
+	stops, err := template.Runtime.Stops(l.image, wine.Stop(l.c.String("stop")))
+	if err != nil {
+		return nil, fmt.Errorf("--stop: %w", err)
+	}
 	if l.prefix != nil {
 		owner := wine.Owner{UID: os.Geteuid(), GID: os.Getegid()}
 		if err := l.fit(l.c.Context, l.prefix, template, owner, l.stderr); err != nil {
@@ -232,6 +238,7 @@ func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sand
 	limited := res.Memory != nil || res.CPU != nil || res.Pids != nil
 	opt := sandbox.Options{
 		Root: l.root, ID: l.id, Bundle: &oci.Bundle{Dir: string(l.scratch), Spec: spec}, Windows: true, Start: true,
+		Stops: stops, Linger: l.c.Bool("linger"),
 		// A limit that the user has asked for is not left out.
 		Rootless: l.rootless && !limited, Systemd: l.systemd, Stats: l.statusFile != nil, Signals: signals, Scratch: []string{string(l.scratch)}, Log: l.log,
 		Prepare: func() error {
@@ -396,7 +403,7 @@ func (l *launch) finish(res *sandbox.Result) error {
 	oom := res.OOMKills > 0 && res.ExitCode != 0
 	switch {
 	case res.Interrupted && res.ExitCode == 0:
-		// Wine ends a program that has no handler for Ctrl-C with 0.
+		// Wine 8 ends a program that has no handler for Ctrl-C with 0.
 		end = &exitError{code: exitInterrupted}
 	case res.TimedOut:
 		end = &exitError{code: exitTimedOut, err: fmt.Errorf("timed out after %s: container %s ended", l.c.Duration("timeout"), l.id)}

@@ -43,6 +43,7 @@ func (g *globals) windows(ctx context.Context, opt *sandbox.Options) error {
 	opt.Bundle = &oci.Bundle{Dir: opt.Bundle.Dir, Spec: container.Spec, Seccomp: opt.Bundle.Seccomp}
 	opt.Helpers = helpers(container.Helpers)
 	opt.Windows, opt.Prepare, opt.Scratch = true, container.Prepare, []string{string(scratch)}
+	opt.Stops, opt.Linger = container.Stops, container.Linger
 	if container.Persistent != nil {
 		// Closed when this process ends: what is left open then is process 1's.
 		opt.Hold, opt.StopGrace = container.Persistent.Hold(), 10*time.Second

@@ -49,6 +49,7 @@ struct instruction {
 #define MAP_PRIVATE 2
 #define SEEK_END 2
 #define WNOHANG 1
+#define AT_FDCWD -100
 #define POLLIN 1
 #define MSG_NOSIGNAL 0x4000
 
@@ -81,15 +82,23 @@ struct child {
 	int status; /* as wait4 gives it, once the child is gone */
 	int gone;
 	u32 code, code_known; /* what it passed to exit_group(2), all 32 bits */
+	int given_up; /* a signal has come for those that it left behind */
 };
 
 /* How process 1 is to go about it: program.(*compiler).supervision writes this into the program's data. */
 struct supervision {
-	u64 grace; /* milliseconds for the processes that outlive the main one */
+	u64 grace; /* milliseconds for the processes that outlive the main one, when they have got SIGTERM */
+	u64 linger; /* whether to wait for them before, as long as they take */
 	struct status {
 		u32 code, status;
 	} *statuses; /* the exit status for exit codes that do not fit in one */
 	u64 count;
+	struct stop {
+		u64 signal;
+		const char **argv; /* what asks the program to stop when this signal comes */
+		u64 pid; /* while it runs, else 0 */
+	} *stops;
+	u64 stop_count;
 };
 
 /* What is left in the exit record (exitFile of package sandbox); status is that of process 1. */
@@ -100,11 +109,15 @@ struct exit_record {
 /* Descriptors of the supervisor, which has no use for the standard streams. */
 enum { STATUS_FD, EXITS_FD, HOLD_FD, SIGNALS_FD };
 
-/* Waits for every process that has ended; returns 0 when none is left at all. */
-static int reap(struct child *main_child)
+/*
+ * Waits for every process that has ended; returns 0 when none is left at all. If one that was to ask the program to stop
+ * could not, the program gets the signal itself.
+ */
+static int reap(struct child *main_child, const struct supervision *how)
 {
 	for (;;) {
 		int status = 0;
+		u64 i;
 		/* wait4(2) with -1: whatever has been orphaned in the container belongs to process 1. */
 		long pid = syscall4(__NR_wait4, -1, &status, WNOHANG, 0);
 
@@ -116,7 +129,54 @@ static int reap(struct child *main_child)
 			main_child->gone = 1;
 			main_child->status = status;
 		}
+		for (i = 0; i < how->stop_count; i++)
+			if (how->stops[i].pid == (u64)pid) {
+				how->stops[i].pid = 0;
+				if (status != 0 && !main_child->gone)
+					syscall2(__NR_kill, main_child->pid, how->stops[i].signal);
+			}
 	}
+}
+
+/* Runs what asks the program to stop, with no descriptors of process 1's. Returns its process id, 0 when it cannot be made. */
+static u64 ask(const char **argv, long envp)
+{
+	static const char null[] = "/dev/null";
+	u64 none = 0;
+	long pid = syscall5(__NR_clone, SIGCHLD, 0, 0, 0, 0);
+
+	if (IS_ERR(pid))
+		return 0;
+	if (pid != 0)
+		return (u64)pid;
+	/* openat(2) and dup(2) take the lowest numbers: the standard streams. */
+	syscall3(__NR_close_range, 0, ~0U, 0);
+	syscall4(__NR_openat, AT_FDCWD, null, O_RDWR, 0);
+	syscall1(__NR_dup, 0);
+	syscall1(__NR_dup, 0);
+	syscall4(__NR_rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof(none));
+	syscall3(__NR_execve, argv[0], argv, envp);
+	exit_process(1);
+}
+
+/* Handles a signal that somebody has sent to the container: it is meant for the program. */
+static void pass_on(struct child *main_child, const struct supervision *how, long envp, u32 signal)
+{
+	u64 i;
+
+	for (i = 0; i < how->stop_count; i++) {
+		struct stop *stop = &how->stops[i];
+
+		if (stop->signal != signal)
+			continue;
+		if (main_child->gone)
+			main_child->given_up = 1;
+		else if (!stop->pid && !(stop->pid = ask(stop->argv, envp)))
+			break;
+		return;
+	}
+	if (!main_child->gone)
+		syscall2(__NR_kill, main_child->pid, signal);
 }
 
 /*
@@ -148,7 +208,7 @@ static void let_exit(struct child *main_child)
  * Waits for something to happen and handles it; returns 0 when timeout, if
  * given, has passed. ppoll(2) itself takes off it what it has waited.
  */
-static int attend(struct child *main_child, struct __kernel_timespec *timeout)
+static int attend(struct child *main_child, const struct supervision *how, long envp, struct __kernel_timespec *timeout)
 {
 	struct pollfd {
 		i32 fd;
@@ -162,12 +222,9 @@ static int attend(struct child *main_child, struct __kernel_timespec *timeout)
 		let_exit(main_child);
 	if (!(fds[0].revents & POLLIN) || syscall3(__NR_read, SIGNALS_FD, &info, sizeof(info)) != sizeof(info))
 		return 1;
-	if (info.ssi_signo != SIGCHLD && info.ssi_code != SI_KERNEL && !main_child->gone)
-		/*
-		 * kill(2): what was meant for the container is meant for the program. What the
-		 * kernel's terminal sends (SI_KERNEL), the program has got already.
-		 */
-		syscall2(__NR_kill, main_child->pid, info.ssi_signo);
+	/* What the kernel's terminal sends (SI_KERNEL), the program has got already. */
+	if (info.ssi_signo != SIGCHLD && info.ssi_code != SI_KERNEL)
+		pass_on(main_child, how, envp, info.ssi_signo);
 	return 1;
 }
 
@@ -190,13 +247,14 @@ static int exit_status(const struct child *main_child, const struct supervision 
 }
 
 /*
- * Process 1 of a Windows container: passes signals on to the program, reaps
- * what is orphaned, and when the program has ended lets the wineserver write
- * the registry before everything else dies with process 1 (pid_namespaces(7)).
+ * Process 1 of a Windows container: passes signals on to the program, or has it
+ * asked to stop, reaps what is orphaned, and when the program has ended lets the
+ * wineserver write the registry before everything else dies with process 1
+ * (pid_namespaces(7)).
  */
-static __attribute__((noreturn)) void supervise(int channel, u32 index, const char **argv, long envp, struct supervision *how, int exits, int status, int hold)
+static __attribute__((noreturn)) void supervise(int channel, u32 index, const char **argv, long envp, const struct supervision *how, int exits, int status, int hold)
 {
-	struct child child = { 0, 0, 0, 0, 0 };
+	struct child child = { 0, 0, 0, 0, 0, 0 };
 	u64 all = ~0ULL, none = 0;
 	struct __kernel_timespec left = { (i64)(how->grace / 1000), (i64)(how->grace % 1000) * 1000000 };
 	long fd;
@@ -239,13 +297,15 @@ static __attribute__((noreturn)) void supervise(int channel, u32 index, const ch
 		syscall1(__NR_close, fd);
 	}
 	while (!child.gone) {
-		attend(&child, 0);
-		reap(&child);
+		attend(&child, how, envp, 0);
+		reap(&child, how);
 	}
+	while (how->linger && !child.given_up && reap(&child, how))
+		attend(&child, how, envp, 0);
 	/* kill(2) with -1: every process of this pid namespace but the caller. SIGTERM makes a wineserver save the registry. */
-	if (how->grace && reap(&child)) {
+	if (how->grace && reap(&child, how)) {
 		syscall2(__NR_kill, -1, SIGTERM);
-		while (reap(&child) && attend(&child, &left))
+		while (reap(&child, how) && attend(&child, how, envp, &left))
 			;
 	}
 	{
@@ -318,7 +378,7 @@ static __attribute__((noreturn)) void run(u8 *base)
 			result = a[1] == a[2] ? -a[0] : 0;
 			break;
 		case OP_SUPERVISE:
-			supervise(channel, i, (const char **)a[0], a[1], (struct supervision *)a[2], (int)a[3], (int)a[4], (int)a[5]);
+			supervise(channel, i, (const char **)a[0], a[1], (const struct supervision *)a[2], (int)a[3], (int)a[4], (int)a[5]);
 		case OP_FORK:
 			/* clone(2) without CLONE_VM is fork(2); the child's copy of the program goes on elsewhere. */
 			result = syscall5(__NR_clone, SIGCHLD, 0, 0, 0, 0);

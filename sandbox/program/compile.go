@@ -25,13 +25,19 @@ type Options struct {
 	Listen   int
 	Preserve int
 
-	// Supervise keeps the init ELF as process 1 of the container; it waits
-	// StopGrace milliseconds for the processes that outlive the main one, and
-	// leaves the main one's exit code in the file with the descriptor Status
-	// (0: nowhere), whole if ExitFilter, which notifies of exit_group(2), can be loaded.
+	// Supervise keeps the init ELF as process 1 of the container. When the main
+	// process has ended, it waits for those that outlive it if Linger is set, then
+	// gives them StopGrace milliseconds after SIGTERM, and leaves the main one's
+	// exit code in the file with the descriptor Status (0: nowhere), whole if
+	// ExitFilter, which notifies of exit_group(2), can be loaded.
 	Supervise bool
+	Linger    bool
 	StopGrace int
 	Status    int
+	// Stops are programs, with their arguments, that it executes when it gets a
+	// signal, to ask the main process to stop. It passes other signals on, and
+	// these, too, when the program fails.
+	Stops map[unix.Signal][]string
 	// Hold is a descriptor that it keeps open to its end; 0: none.
 	Hold            int
 	ExitFilter      []byte

@@ -1,6 +1,12 @@
 package program
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
 
 // supervision puts the operand of [OpSupervise] that says how process 1 goes
 // about it into the data: struct supervision of sandbox/init/init.c.
@@ -9,8 +15,25 @@ func (c *compiler) supervision() Operand {
 	for _, s := range exitStatuses {
 		c.record("", s.code, s.status)
 	}
-	how := c.record(fmt.Sprintf("{grace=%d}", c.opt.StopGrace), uint64(c.opt.StopGrace), uint64(0), uint64(len(exitStatuses)))
-	c.pointer(how.Value+8, statuses)
+	text := fmt.Sprintf("grace=%d", c.opt.StopGrace)
+	linger := uint64(0)
+	if c.opt.Linger {
+		linger, text = 1, text+", linger"
+	}
+	signals := slices.Sorted(maps.Keys(c.opt.Stops))
+	argvs := make([]Operand, len(signals))
+	for i, signal := range signals {
+		argvs[i] = c.vector(c.opt.Stops[signal])
+		text += ", " + unix.SignalName(signal) + "=" + argvs[i].Text
+	}
+	stops := c.bytes(nil, "")
+	for i, signal := range signals {
+		stop := c.record("", uint64(signal), uint64(0), uint64(0))
+		c.pointer(stop.Value+8, argvs[i])
+	}
+	how := c.record("{"+text+"}", uint64(c.opt.StopGrace), linger, uint64(0), uint64(len(exitStatuses)), uint64(0), uint64(len(signals)))
+	c.pointer(how.Value+16, statuses)
+	c.pointer(how.Value+32, stops)
 	return how
 }
 

@@ -1,0 +1,423 @@
+/*
+ * Asks the main program of a container to stop, as Windows would: process 1 of the container runs this when it gets a
+ * signal (sandbox/init/init.c). The last word of the command line says how:
+ *
+ *   ctrl-c, ctrl-break       a console control event for every process of the program's console
+ *   ctrl-close, ctrl-shutdown   the same; and when the program's handler has returned, it is ended, as by Windows
+ *   wm-close                 WM_CLOSE for its windows, and if that is not enough WM_QUERYENDSESSION and WM_ENDSESSION
+ *
+ * There is one for each machine, since a thread can only be made in processes of one's own kind. The one that is started
+ * runs the other for a main program of the other's machine, or, with a plus sign before the event, for the other's
+ * processes of the main program's console. The exit code is 0 when the program has been asked. Any other makes process 1
+ * send the program the signal itself.
+ *
+ * It imports ntdll and kernel32, which every process of Wine's loads anyway, and loads user32 only for windows.
+ */
+#include "nt.h"
+
+/* Functions of ntdll.dll with one argument, in which threads are started: */
+#define RAISE "__wine_ctrl_routine" /* it raises the console event; Wine's own signal handler uses it */
+#define EXIT  "RtlExitUserProcess"
+
+#ifdef _WIN64
+#define MACHINE  L"amd64"
+#define OTHER    L"386"
+#define IS_WOW64 FALSE
+#else
+#define MACHINE  L"386"
+#define OTHER    L"amd64"
+#define IS_WOW64 TRUE
+#endif
+
+/* What the second one has before the event. */
+#define SECOND L"+"
+
+/* Where package wine mounts the two (wine/stop.go). */
+#define PROGRAM(machine) L"\\\\?\\unix\\run\\winbox\\stop." machine L".exe"
+
+enum {
+	POLL_MS = 10,
+	/* How long windows may take to close, and to answer: half of what engines usually wait before they kill. */
+	CLOSE_MS = 2000,
+	ANSWER_MS = 5000,
+	/* How long a program may take to end by itself when it has no choice. */
+	EXIT_MS = 1000,
+	MAX_PROCESSES = 4096,
+	MAX_WINDOWS = 1024,
+};
+
+/* Offsets into the process environment block and what it leads to; the same in all versions of Windows. */
+#ifdef _WIN64
+enum { PEB_LDR = 0x18, PEB_PARAMETERS = 0x20, LDR_LOAD_ORDER = 0x10, ENTRY_BASE = 0x30 };
+#else
+enum { PEB_LDR = 0x0c, PEB_PARAMETERS = 0x10, LDR_LOAD_ORDER = 0x0c, ENTRY_BASE = 0x18 };
+#endif
+enum { PARAMETERS_CONSOLE = 0x10 };
+
+/* What class 5 returns (SYSTEM_PROCESS_INFORMATION), to where it matters. */
+struct process_information {
+	ULONG          next, threads;
+	ULONGLONG      working_set;
+	ULONG          faults, most_threads;
+	ULONGLONG      cycles;
+	LARGE_INTEGER  created, user, kernel;
+	UNICODE_STRING name;
+	ULONG          priority;
+	HANDLE         id, parent;
+};
+
+static struct process {
+	DWORD    id, parent;
+	LONGLONG created;
+	BOOL     explorer; /* Wine's, which a program with windows starts without knowing */
+	BOOL     start;    /* Wine's start.exe, which runs a 32-bit program for a 64-bit loader */
+} processes[MAX_PROCESSES];
+static unsigned count;
+
+static union {
+	struct process_information first;
+	UCHAR                      bytes[4 << 20];
+} list;
+
+static BOOL is_called(const UNICODE_STRING *name, const WCHAR *want)
+{
+	return name->Length == lstrlenW(want) * sizeof(WCHAR) && !lstrcmpiW(name->Buffer, want);
+}
+
+static BOOL list_processes(void)
+{
+	UCHAR *at = list.bytes;
+
+	count = 0;
+	if (NtQuerySystemInformation(SystemProcessInformation, list.bytes, sizeof(list), NULL))
+		return FALSE;
+	for (;;) {
+		struct process_information *p = (struct process_information *)at;
+
+		if (count < MAX_PROCESSES) {
+			processes[count].id = (DWORD)(ULONG_PTR)p->id;
+			processes[count].parent = (DWORD)(ULONG_PTR)p->parent;
+			processes[count].explorer = is_called(&p->name, L"explorer.exe");
+			processes[count].start = is_called(&p->name, L"start.exe");
+			processes[count++].created = p->created.QuadPart;
+		}
+		if (!p->next)
+			return TRUE;
+		at += p->next;
+	}
+}
+
+static const struct process *find(DWORD id)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (processes[i].id == id)
+			return &processes[i];
+	return NULL;
+}
+
+/* The oldest child of a process, other than this one. */
+static const struct process *first_child(DWORD parent)
+{
+	const struct process *first = NULL;
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct process *p = &processes[i];
+
+		if (p->parent != parent || p->id == GetCurrentProcessId())
+			continue;
+		if (!first || p->created < first->created || (p->created == first->created && p->id < first->id))
+			first = p;
+	}
+	return first;
+}
+
+/*
+ * The main program is the first process that was started from Unix, and so has no parent: process 1 started it before
+ * anything else could be, and starts this only as long as that lives. It may only just be starting, or ending.
+ */
+static const struct process *find_main(void)
+{
+	const struct process *first = first_child(0);
+
+	return first && first->start ? first_child(first->id) : first;
+}
+
+/* Whether a process is the main one or comes of it: what is executed in the container besides does not. */
+static BOOL belongs(const struct process *p, DWORD main_id)
+{
+	if (p->explorer && p->id != main_id)
+		return FALSE;
+	for (unsigned steps = 0; p && steps < count; steps++) {
+		if (p->id == main_id)
+			return TRUE;
+		if (!p->parent)
+			return FALSE;
+		p = find(p->parent);
+	}
+	return TRUE; /* one between has ended */
+}
+
+static BOOL read_pointer(HANDLE process, ULONG_PTR at, ULONG_PTR *to)
+{
+	SIZE_T n;
+
+	return at && ReadProcessMemory(process, (void *)at, to, sizeof(*to), &n) && n == sizeof(*to) && *to;
+}
+
+/* Whether a process is of the other machine. */
+static BOOL is_other(HANDLE process)
+{
+	ULONG_PTR wow64 = 0;
+
+	NtQueryInformationProcess(process, ProcessWow64Information, &wow64, sizeof(wow64), NULL);
+	return !!wow64 != IS_WOW64;
+}
+
+/* What a process says of its console, and where its ntdll.dll is; FALSE when it has not come that far. */
+static BOOL examine(HANDLE process, ULONG_PTR *console, ULONG_PTR *ntdll)
+{
+	PROCESS_BASIC_INFORMATION basic;
+	ULONG_PTR                 peb, at;
+
+	if (NtQueryInformationProcess(process, ProcessBasicInformation, &basic, sizeof(basic), NULL))
+		return FALSE;
+	peb = (ULONG_PTR)basic.PebBaseAddress;
+	if (!read_pointer(process, peb + PEB_LDR, &at) || !read_pointer(process, at + LDR_LOAD_ORDER, &at) /* the program */
+	    || !read_pointer(process, at, &at) || !read_pointer(process, at + ENTRY_BASE, ntdll))
+		return FALSE;
+	*console = 0; /* none */
+	if (read_pointer(process, peb + PEB_PARAMETERS, &at))
+		read_pointer(process, at + PARAMETERS_CONSOLE, console);
+	return TRUE;
+}
+
+/* Starts a thread in a function of a process's ntdll.dll, which is at base. */
+static HANDLE run_in(HANDLE process, ULONG_PTR base, const char *name, ULONG arg)
+{
+	HMODULE   own = GetModuleHandleW(L"ntdll.dll");
+	ULONG_PTR at = (ULONG_PTR)GetProcAddress(own, name);
+
+	if (!at)
+		return NULL;
+	at += base - (ULONG_PTR)own;
+	return CreateRemoteThread(process, NULL, 0, (LPTHREAD_START_ROUTINE)at, (void *)(ULONG_PTR)arg, 0, NULL);
+}
+
+/*
+ * Ends a process. It does so itself: after TerminateProcess, of which the exit code is known to Wine only, its Linux
+ * process has status 0.
+ */
+static void end(HANDLE process, ULONG code)
+{
+	ULONG_PTR console, ntdll;
+	HANDLE    thread = NULL;
+
+	if (examine(process, &console, &ntdll))
+		thread = run_in(process, ntdll, EXIT, code);
+	if (!thread || WaitForSingleObject(process, EXIT_MS) != WAIT_OBJECT_0)
+		TerminateProcess(process, code);
+}
+
+/* ---- the main program ---- */
+
+static struct {
+	HANDLE    process;
+	DWORD     id;
+	ULONG_PTR console;
+} program;
+
+/* Waits until the main program can be asked. FALSE when there is no saying which it is. */
+static BOOL await_program(void)
+{
+	const struct process *p;
+	ULONG_PTR             ntdll;
+
+	for (;; Sleep(POLL_MS)) {
+		if (!list_processes())
+			return FALSE;
+		if (!(p = find_main()))
+			continue;
+		if (!program.process && !(program.process = OpenProcess(PROCESS_ALL_ACCESS, FALSE, p->id)))
+			continue;
+		program.id = p->id;
+		if (is_other(program.process) || examine(program.process, &program.console, &ntdll))
+			return TRUE;
+	}
+}
+
+/* Runs the other one of the two with a prefix before the word, and waits for it if the exit code matters. */
+static BOOL run_other(const WCHAR *prefix, const WCHAR *word, DWORD *code)
+{
+	STARTUPINFOW        startup = { .cb = sizeof(startup) };
+	PROCESS_INFORMATION info;
+	WCHAR               command[64] = L"stop ";
+
+	lstrcatW(command, prefix);
+	lstrcatW(command, word);
+	if (!CreateProcessW(PROGRAM(OTHER), command, NULL, NULL, FALSE, DETACHED_PROCESS, NULL, NULL, &startup, &info))
+		return FALSE;
+	return !code || (WaitForSingleObject(info.hProcess, INFINITE) == WAIT_OBJECT_0 && GetExitCodeProcess(info.hProcess, code));
+}
+
+/* ---- console programs ---- */
+
+/*
+ * Raises an event in the processes of the main program's console that are of this machine. The second one of the two
+ * cannot see which that is, and takes all that have one. Gives the thread in the main program, and whether there are
+ * processes of the other machine.
+ */
+static HANDLE raise_event(DWORD event, BOOL second, BOOL *mixed)
+{
+	HANDLE main_thread = NULL;
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct process *p = &processes[i];
+		HANDLE                process, thread = NULL;
+		ULONG_PTR             console, ntdll;
+
+		if (p->id == GetCurrentProcessId() || !belongs(p, program.id))
+			continue;
+		if (!(process = OpenProcess(PROCESS_ALL_ACCESS, FALSE, p->id)))
+			continue;
+		if (is_other(process))
+			*mixed = TRUE;
+		else if (examine(process, &console, &ntdll) && (second ? console != 0 : console == program.console))
+			thread = run_in(process, ntdll, RAISE, event);
+		CloseHandle(process);
+		if (p->id == program.id)
+			main_thread = thread;
+		else if (thread)
+			CloseHandle(thread);
+	}
+	return main_thread;
+}
+
+/* When the event is final, the program is ended as soon as its handler has returned. */
+static int stop_console(DWORD event, const WCHAR *word, BOOL final)
+{
+	BOOL   mixed = FALSE;
+	HANDLE waited[] = { program.process, raise_event(event, FALSE, &mixed) };
+
+	if (mixed)
+		run_other(SECOND, word, NULL);
+	if (!waited[1])
+		return 1;
+	if (final && WaitForMultipleObjects(2, waited, FALSE, INFINITE) != WAIT_OBJECT_0)
+		end(program.process, CONTROL_C_EXIT);
+	return 0;
+}
+
+/* ---- programs with windows ---- */
+
+static struct {
+	BOOL(WINAPI *EnumWindows)(WNDENUMPROC, LPARAM);
+	DWORD(WINAPI *GetWindowThreadProcessId)(HWND, DWORD *);
+	HWND(WINAPI *GetWindow)(HWND, UINT);
+	BOOL(WINAPI *IsWindowVisible)(HWND);
+	BOOL(WINAPI *PostMessageW)(HWND, UINT, WPARAM, LPARAM);
+	LRESULT(WINAPI *SendMessageTimeoutW)(HWND, UINT, WPARAM, LPARAM, UINT, UINT, DWORD_PTR *);
+} user;
+
+static BOOL load_user(void)
+{
+	static const char *const names[] = { "EnumWindows",     "GetWindowThreadProcessId", "GetWindow",
+		                             "IsWindowVisible", "PostMessageW",             "SendMessageTimeoutW" };
+	HMODULE  module = LoadLibraryW(L"user32.dll");
+	FARPROC *to = (FARPROC *)&user;
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!module || !(to[i] = GetProcAddress(module, names[i])))
+			return FALSE;
+	return TRUE;
+}
+
+static HWND     windows[MAX_WINDOWS];
+static unsigned window_count;
+
+static BOOL CALLBACK collect(HWND window, LPARAM unused)
+{
+	DWORD id = 0;
+
+	(void)unused;
+	user.GetWindowThreadProcessId(window, &id);
+	if (window_count < MAX_WINDOWS && find(id) && belongs(find(id), program.id))
+		windows[window_count++] = window;
+	return TRUE;
+}
+
+/* Collects the windows of the main program and its children. */
+static void list_windows(void)
+{
+	window_count = 0;
+	if (list_processes())
+		user.EnumWindows(collect, 0);
+}
+
+static int close_windows(void)
+{
+	unsigned  asked, posted = 0;
+	DWORD_PTR agrees = TRUE, ignored;
+
+	if (!load_user())
+		return 1;
+	list_windows();
+	for (unsigned i = 0; i < window_count; i++)
+		if (user.IsWindowVisible(windows[i]) && !user.GetWindow(windows[i], GW_OWNER))
+			posted += !!user.PostMessageW(windows[i], WM_CLOSE, 0, 0);
+	if (posted && WaitForSingleObject(program.process, CLOSE_MS) == WAIT_OBJECT_0)
+		return 0;
+	/* It may have asked its user something, and nobody answers. Now the session ends. */
+	list_windows();
+	for (asked = 0; asked < window_count && agrees; asked++)
+		if (!user.SendMessageTimeoutW(windows[asked], WM_QUERYENDSESSION, 0, 0, SMTO_NORMAL, ANSWER_MS, &agrees))
+			agrees = GetLastError() == ERROR_INVALID_WINDOW_HANDLE; /* it is gone, or else does not answer */
+	for (unsigned i = 0; i < asked; i++)
+		user.SendMessageTimeoutW(windows[i], WM_ENDSESSION, agrees, 0, SMTO_NORMAL, ANSWER_MS, &ignored);
+	/* A program that refuses stays until it is killed. One without windows is not asked, as on Windows. */
+	if (agrees)
+		end(program.process, DBG_TERMINATE_PROCESS);
+	return 0;
+}
+
+static const struct {
+	const WCHAR *word;
+	DWORD        event;
+	BOOL         final;
+} events[] = {
+	{ L"ctrl-c", CTRL_C_EVENT, FALSE },
+	{ L"ctrl-break", CTRL_BREAK_EVENT, FALSE },
+	{ L"ctrl-close", CTRL_CLOSE_EVENT, TRUE },
+	{ L"ctrl-shutdown", CTRL_SHUTDOWN_EVENT, TRUE },
+};
+
+static int stop(void)
+{
+	const WCHAR *word = GetCommandLineW();
+	BOOL         second, ignored;
+	DWORD        code = 1;
+
+	for (const WCHAR *at = word; *at; at++)
+		if (*at == ' ')
+			word = at + 1;
+	second = *word == SECOND[0];
+	word += second;
+	if (!await_program())
+		return 1;
+	if (!second && is_other(program.process))
+		return run_other(L"", word, &code) ? (int)code : 1;
+	if (!lstrcmpW(word, L"wm-close"))
+		return close_windows();
+	for (unsigned i = 0; i < sizeof(events) / sizeof(events[0]); i++)
+		if (!lstrcmpW(word, events[i].word)) {
+			if (!second)
+				return stop_console(events[i].event, word, events[i].final);
+			raise_event(events[i].event, TRUE, &ignored);
+			return 0;
+		}
+	return 1;
+}
+
+void start(void)
+{
+	ExitProcess(stop());
+}
