@@ -94,7 +94,7 @@ func TestBundle(t *testing.T) {
 		{"environment", func(s *specs.Spec) { s.Process.Env = append(s.Process.Env, "MINE=yours") }, []string{system32 + "cmd.exe", "/c", "echo %MINE%"}, 0, "yours\n"},
 		{"full boot", func(s *specs.Spec) { s.Annotations = map[string]string{"io.winbox.boot": "full"} }, []string{system32 + "cmd.exe", "/c", "echo full"}, 0, "full\n"},
 		{"a Linux program beside Wine", nil, []string{"/bin/sh", "-c", "echo $0; exit 5"}, 5, "/bin/sh\n"},
-		{"the engine's profile and no more privileges", func(s *specs.Spec) { s.Process.NoNewPrivileges = false }, []string{system32 + "cmd.exe", "/c", "exit 3"}, 3, ""},
+		{"the engine's profile and no more privileges", func(s *specs.Spec) { s.Process.NoNewPrivileges = false }, []string{system32 + "cmd.exe", "/c", "exit -1073741819"}, 139, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -213,6 +213,8 @@ type compiler struct {
 	rootMounted bool
 	// channel is the socket to whoever waits for the program to get on.
 	channel Operand
+	// exits is what tells of exit codes; 0 is none.
+	exits Operand
 	// joins tells that the program joins a container that exists.
 	joins bool
 	// proc is the host's, while files of it are written to.

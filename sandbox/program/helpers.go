@@ -72,9 +72,9 @@ func (c *compiler) become(h *Helper, input, output Register) error {
 	}
 	c.call("chroot", "make "+h.Root+" the root of "+h.Name, h.Root)
 	c.call("chdir", "leave no other directory open", "/")
-	// As for the main process, whose warnings are enough; but its descriptors are not for the helper.
+	// As for the main process, whose warnings are enough; but its descriptors and its exit code are not for the helper.
 	warnings, opt := c.p.Warnings, c.opt
-	c.opt.ChownStdio, c.opt.Preserve = nil, 0
+	c.opt.ChownStdio, c.opt.Preserve, c.opt.ExitFilter = nil, 0, nil
 	if err := c.identity(); err != nil {
 		return err
 	}

@@ -77,6 +77,7 @@ func (c *compiler) identity() error {
 	c.call("close_range", "let the program inherit nothing else", 3+c.opt.Preserve, named(0xffffffff, "~0"), named(unix.CLOSE_RANGE_CLOEXEC, "CLOSE_RANGE_CLOEXEC"))
 	if !p.NoNewPrivileges {
 		// Without no_new_privs a filter needs CAP_SYS_ADMIN (seccomp(2)).
+		c.exitListener()
 		c.seccomp()
 	}
 	if err := c.groups(); err != nil {

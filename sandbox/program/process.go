@@ -285,8 +285,8 @@ func (c *compiler) personality() error {
 // execute takes the last steps and becomes, or supervises, the program.
 func (c *compiler) execute() error {
 	p := c.spec.Process
-	exits := c.exitListener()
 	if p.NoNewPrivileges {
+		c.exitListener()
 		c.seccomp()
 	}
 	argv, envp := c.vector(p.Args), c.vector(p.Env)
@@ -295,7 +295,7 @@ func (c *compiler) execute() error {
 		if len(files) != 1 {
 			return fmt.Errorf("process.args[0]: %q: a supervised program needs a path", p.Args[0])
 		}
-		c.special(OpSupervise, "supervise", fmt.Sprintf("exec: %q", p.Args[0]), argv, envp, c.supervision(), exits, c.opt.Status, c.opt.Hold)
+		c.special(OpSupervise, "supervise", fmt.Sprintf("exec: %q", p.Args[0]), argv, envp, c.supervision(), c.exits, c.opt.Status, c.opt.Hold)
 		return nil
 	}
 	for i, file := range files {
@@ -308,15 +308,16 @@ func (c *compiler) execute() error {
 }
 
 // exitListener loads the filter that lets the supervisor see exit codes whole.
-// It is a convenience: where it cannot be had, the program runs without.
-func (c *compiler) exitListener() Operand {
-	if len(c.opt.ExitFilter) == 0 {
-		return Operand{}
+// It is a convenience: where it cannot be had, the program runs without. One
+// process has one listener, and that of the container's own filter goes first.
+func (c *compiler) exitListener() {
+	if len(c.opt.ExitFilter) == 0 || c.opt.SeccompFlags&unix.SECCOMP_FILTER_FLAG_NEW_LISTENER != 0 {
+		return
 	}
 	fd := c.register("exits") // 0, which stands for none, unless the call succeeds
 	c.loadFilter(c.opt.ExitFilter, c.opt.ExitFilterFlags, "listen for exit codes").into(fd).
 		tolerate(unix.EACCES, unix.EBUSY, unix.EINVAL, unix.ENOSYS)
-	return fdOperand(fd)
+	c.exits = fdOperand(fd)
 }
 
 // seccomp loads the filter of the spec.

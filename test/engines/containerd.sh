@@ -233,6 +233,7 @@ left_nothing 'nothing is left of it' /run/containerd/runc/box $work/containerd.s
 windows() {
 	local image=docker.io/library/wine:latest
 	"$engines/wineroot.sh" $work/wine >/dev/null || die "wineroot.sh failed"
+	windows_programs $work/wine/app
 	docker_archive $work/wine.tar $image $work/wine
 	ctr image import $work/wine.tar >/dev/null || die "ctr image import failed"
 	# The first one makes the template of prefixes, which stays.
@@ -242,6 +243,10 @@ windows() {
 	expect_match 'windows: output' 0 '^7-Zip \(a\) 21\.07 \(x64\)' "${run[@]}" $image w 7za.exe i
 	expect_match 'windows: exit code' 2 'ERROR: File not found' "${run[@]}" $image w /app/7za.exe t missing.7z
 	expect 'windows: a program of Wine' 57 '' "${run[@]}" $image w 'C:\windows\system32\cmd.exe' /c 'exit 57'
+	local exit
+	for exit in "${exit_codes[@]}"; do
+		expect "windows: exit code ${exit%:*}" "${exit#*:}" '' "${run[@]}" $image w /app/exit.exe "${exit%:*}"
+	done
 	expect_match 'windows: not found' 1 'exec: "nope.exe": executable file not found in \$PATH' "${run[@]}" $image w nope.exe
 
 	mkdir -p $work/docs
@@ -266,6 +271,24 @@ windows() {
 	check 'windows: SIGTERM' ctr task kill wstay
 	check 'windows: terminated' eventually state wstay STOPPED
 	remove wstay
+
+	# stops NAME STATUS OUTPUT PROGRAM...: what becomes of a program by ctr task kill, and after three seconds by SIGKILL.
+	stops() {
+		local name=$1 status=$2 want="waiting${3:+ $3}"
+		shift 3
+		rm -f $work/stop.log
+		ctr run --detach --log-uri file://$work/stop.log "${flags[@]}" $image wstop "$@" && eventually grep -q waiting $work/stop.log
+		ctr task kill wstop
+		eventually state wstop STOPPED & sleep 3
+		[ $status != 137 ] || ctr task kill --signal KILL wstop
+		wait $!
+		expect_match "$name: exit code" 0 "exit code $status\$" ctr task delete wstop
+		equal "$name: output" "$want" "$(tr -s '\r\n' ' ' <$work/stop.log | sed 's/ $//')"
+		ctr container delete wstop
+	}
+	stops 'windows: stop: a console program with a handler' 7 'ctrl-shutdown cleaned up' /app/stop.exe handle
+	stops 'windows: stop: a program with a window' 5 WM_CLOSE /app/unsaved.exe close
+	stops 'windows: stop: a program that ignores it' 137 ctrl-shutdown /app/stop.exe ignore
 	left_nothing 'windows: nothing is left' /run/containerd/runc/box $work/containerd.state/io.containerd.runtime.v2.task/box /var/lib/winbox/containers
 }
 [ "$RUNTIME_NAME" != winbox ] || windows

@@ -186,6 +186,17 @@ eventually() {
 # pty [STEP...] -- CMD...: runs CMD on a terminal of its own; see terminal.py.
 pty() { timeout -k 5 $LIMIT "$PYTHON" "$engines/terminal.py" "$@"; }
 
+# windows_programs DIR: builds test/pe's programs for exit codes and stops.
+windows_programs() {
+	local name
+	for name in exit stop; do
+		x86_64-w64-mingw32-gcc -O1 -s -o "$1/$name.exe" "$top/test/pe/$name.c" || die "cannot build $name.exe"
+	done
+	x86_64-w64-mingw32-gcc -O1 -s -mwindows -o "$1/unsaved.exe" "$top/test/pe/unsaved.c" || die "cannot build unsaved.exe"
+}
+# Exit codes of Windows programs, and the exit status that stands for each: docs/windows.md, "Exit codes".
+exit_codes=(0:0 1:1 255:255 256:1 300:44 3010:194 0xC0000005:139 0xFFFFFFFF:255)
+
 # ---- What is left behind
 
 # remember notes what is there now: processes, mounts, control groups, network devices.
