@@ -500,6 +500,10 @@ func TestDisplayErrors(t *testing.T) {
 			t.Errorf("%s: %q does not say %q", c, line, test.says)
 		}
 	}
+	// What the server needs for its screen, the container does not have.
+	if line := b.run("--memory", "32m", "--display", "virtual=4096x4096", "cmd").wantLine(failed); !strings.Contains(line, "Xvfb ended before it was ready") {
+		t.Errorf("a screen of 64 MiB in 32: %q", line)
+	}
 	c := b.launch(b.program("wait"))
 	c.follow()
 	c.line()

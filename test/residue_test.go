@@ -41,7 +41,7 @@ func TestResidue(t *testing.T) {
 		{failed, []string{"--mount", "missing:E:", token + "base.exe"}},
 		{124, []string{"--timeout", "300ms", token + "wait.exe"}},
 		{0, []string{token + "base.exe"}},
-		{0, []string{token + "base.exe"}},
+		{0, []string{"--display", "virtual=64x64", token + "base.exe"}},
 	}
 	for _, kind := range kinds { // whatever is made at the first time only
 		b.run(kind.words...)

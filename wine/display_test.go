@@ -60,6 +60,23 @@ func TestSetDisplay(t *testing.T) {
 	}
 }
 
+// FuzzSetDisplay: the registry of a prefix that stays is what programs have left. What is made of it is a registry with the
+// driver of the display, to which nothing more is to be done.
+func FuzzSetDisplay(f *testing.F) {
+	f.Add([]byte(registrySignature + "\n\n[Software\\\\Wine\\\\Drivers] 1\n\"Graphics\"=\"null\"\n"))
+	f.Add([]byte(registrySignature + "\n;; x\n\n[A] 1\n#time=1\n@=\"x\"\n\"v\"=hex:01,\\\n  02\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		display := Display{Kind: DisplayVirtual}
+		text, err := setDisplay(data, display)
+		if text == nil || err != nil {
+			return
+		}
+		if again, err := setDisplay(text, display); again != nil || err != nil {
+			t.Errorf("%q becomes %q, and then %q, %v", data, text, again, err)
+		}
+	})
+}
+
 // TestPersistentDisplay: what a program has put in the place of its registry is not followed or replaced.
 func TestPersistentDisplay(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "outside")

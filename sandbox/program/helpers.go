@@ -59,7 +59,9 @@ func (c *compiler) helper(h *Helper) error {
 }
 
 // notReady is the note of the call that fails when a helper has ended early.
-func notReady(name string) string { return name + " ended before it was ready" }
+func notReady(name string) string {
+	return name + " ended before it was ready (perhaps for want of memory)"
+}
 
 // become turns the forked process into the helper, with the two ends of its pipe.
 func (c *compiler) become(h *Helper, input, output Register) error {
