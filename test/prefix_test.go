@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -209,5 +211,137 @@ func TestPrefixBundle(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// mapped puts a bundle into a user namespace.
+func mapped(t *testing.T, s *specs.Spec, uids, gids []specs.LinuxIDMapping) {
+	t.Helper()
+	if err := exec.Command("chown", "-R", fmt.Sprintf("%d:%d", uids[0].HostID, gids[0].HostID), s.Root.Path).Run(); err != nil {
+		t.Fatal(err)
+	}
+	s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+	s.Linux.UIDMappings, s.Linux.GIDMappings = uids, gids
+}
+
+// prefixUsers are those that programs of containers run as.
+var prefixUsers = []struct {
+	name   string
+	change func(*testing.T, *specs.Spec)
+	// owner says that the runtime's files are the user's, too: they can be written over and deleted. Others can replace them.
+	owner bool
+}{
+	{"root", func(*testing.T, *specs.Spec) {}, true},
+	{"a user", func(_ *testing.T, s *specs.Spec) { s.Process.User = specs.User{UID: 1000, GID: 1000} }, false},
+	// As OpenShift has it: no such user, and root's group.
+	{"a user without a name", func(_ *testing.T, s *specs.Spec) { s.Process.User = specs.User{UID: 1000650000} }, false},
+	{"a user namespace", func(t *testing.T, s *specs.Spec) {
+		s.Process.User = specs.User{UID: 7, GID: 8}
+		ids := []specs.LinuxIDMapping{{HostID: 100000, Size: 1000}}
+		mapped(t, s, ids, ids)
+	}, false},
+	{"a user namespace with one id", func(t *testing.T, s *specs.Spec) {
+		for i := range s.Mounts {
+			s.Mounts[i].Options = slices.DeleteFunc(s.Mounts[i].Options, func(o string) bool { return o == "gid=5" })
+		}
+		ids := []specs.LinuxIDMapping{{HostID: 100000, Size: 1}}
+		mapped(t, s, ids, ids)
+	}, false},
+}
+
+// writeEverywhere is a batch file that writes to the places of a Windows system that programs write to, also in the place
+// of Wine's own DLLs: by a rename, anew, and over one.
+const writeEverywhere = `@echo off
+for %%d in (C:\ C:\windows\ C:\windows\system32\ C:\windows\temp\ C:\users\ C:\users\Public\ C:\ProgramData\ %TEMP%\ %APPDATA%\) do (
+  echo x>%%dnew.txt
+  if not exist %%dnew.txt echo failed: %%d
+)
+mkdir "C:\Program Files\App"
+echo x>"C:\Program Files\App\new.txt"
+if not exist "C:\Program Files\App\new.txt" echo failed: Program Files
+reg add HKLM\Software\New /v v /d 1 /f >nul
+reg query HKLM\Software\New /v v >nul
+if errorlevel 1 echo failed: HKLM
+reg add HKCU\Software\New /v v /d 1 /f >nul
+reg query HKCU\Software\New /v v >nul
+if errorlevel 1 echo failed: HKCU
+echo new-moved>C:\users\dll.new
+move /y C:\users\dll.new C:\windows\system32\msacm32.dll >nul
+del C:\windows\system32\mapi32.dll
+echo new-made>C:\windows\system32\mapi32.dll
+echo new-over>C:\windows\system32\oledlg.dll
+find "new-" C:\windows\system32\msacm32.dll
+find "new-" C:\windows\system32\mapi32.dll
+find "new-" C:\windows\system32\oledlg.dll
+`
+
+// TestPrefixUsers runs a batch file that writes everywhere on drive C: and in the registry, as all kinds of users, under a
+// root file system that is read-only.
+func TestPrefixUsers(t *testing.T) {
+	t.Parallel()
+	for _, test := range prefixUsers {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBox(t)
+			writeFile(t, b.dir, "all.cmd", []byte(strings.ReplaceAll(writeEverywhere, "\n", "\r\n")))
+			bare := b.bare("all.cmd")
+			bundle := b.bundle(func(s *specs.Spec) {
+				bare(s)
+				s.Root.Readonly = true
+				test.change(t, s)
+			}, system32+"cmd.exe", "/c", `Z:\app\all.cmd& echo x>Z:\new.txt& if not exist Z:\new.txt echo read-only`)
+			c := b.call("run", "--bundle", bundle, b.id("users")).wait()
+			var got []string
+			for line := range strings.Lines(c.text()) {
+				if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "---") {
+					got = append(got, line)
+				}
+			}
+			want := []string{"new-moved", "new-made", "new-over", "read-only"}
+			if !test.owner {
+				want = []string{"new-moved", "read-only"}
+			}
+			// What is refused is said to be.
+			if !slices.Equal(got, want) || !strings.Contains(c.err.String(), "Access denied.") {
+				t.Errorf("exit code %d, output %q, error %q; want %q", c.code(), got, c.err.String(), want)
+			}
+		})
+	}
+}
+
+// TestPrefixUpgrade takes a prefix from the host's Wine to a later one, and not back.
+func TestPrefixUpgrade(t *testing.T) {
+	t.Parallel()
+	old, b := newBox(t), newRuntimeBox(t, "i386")
+	prefix := filepath.Join(newDir(t), "prefix")
+	old.run("--prefix", prefix, "cmd", "/c", `reg add HKCU\Software\Kept /v v /d mine /f >nul& echo own>C:\own.txt& echo mine>C:\windows\system32\oledlg.new& move /y C:\windows\system32\oledlg.new C:\windows\system32\oledlg.dll >nul`).want(0, "")
+	// A signal in the middle: it is done again.
+	killed := b.launch("--prefix", prefix, "cmd", "/c", "exit 0")
+	if err := killed.Start(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the upgrade has begun", func() bool {
+		_, err := os.Stat(filepath.Join(prefix, ".winbox-backup/upgrading"))
+		return err == nil
+	})
+	time.Sleep(rand.N(500 * time.Millisecond))
+	if err := killed.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Fatal(err)
+	}
+	killed.wait()
+	for _, id := range b.containers() {
+		b.call("delete", "--force", id).wait()
+	}
+	for range 2 {
+		c := b.run("--prefix", prefix, "cmd", "/c", `reg query HKCU\Software\Kept /v v& type C:\own.txt& type C:\windows\system32\oledlg.dll& if exist C:\windows\syswow64\kernel32.dll echo 32`)
+		if c.code() != 0 || !strings.Contains(c.text(), "mine\n") || !strings.HasSuffix(c.text(), "own\nmine\n32\n") {
+			t.Errorf("%s: exit code %d\n%s%s", c, c.code(), c.text(), c.err.String())
+		}
+	}
+	if found, err := filepath.Glob(filepath.Join(prefix, ".winbox-backup/before-upgrade-*/user.reg")); err != nil || len(found) != 1 || !strings.Contains(readFile(t, found[0]), "Kept") {
+		t.Errorf("backups of the registry: %v, %v", found, err)
+	}
+	if line := old.run("--prefix", prefix, "cmd", "/c", "exit 0").wantLine(failed); !strings.Contains(line, "made with a newer runtime") {
+		t.Errorf("back to the host's Wine: %q", line)
 	}
 }
