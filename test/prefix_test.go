@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // TestPrefixKilled kills winbox and the container again and again while a program writes to a persistent prefix, and
@@ -343,5 +344,49 @@ func TestPrefixUpgrade(t *testing.T) {
 	}
 	if line := old.run("--prefix", prefix, "cmd", "/c", "exit 0").wantLine(failed); !strings.Contains(line, "made with a newer runtime") {
 		t.Errorf("back to the host's Wine: %q", line)
+	}
+}
+
+// TestDataRootErrors puts winbox's data, and a prefix, where they cannot be: each is one line that says why.
+func TestDataRootErrors(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	mounted := func(kind string, flags uintptr, data string) string {
+		dir := newDir(t)
+		if err := unix.Mount(kind, dir, kind, flags, data); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+				t.Error(err)
+			}
+		})
+		return dir
+	}
+	layers := newDir(t)
+	for _, name := range []string{"lower", "upper", "work"} {
+		if err := os.Mkdir(filepath.Join(layers, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	overlay := mounted("overlay", 0, fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", layers))
+	full, readOnly := mounted("tmpfs", 0, "size=1m"), mounted("tmpfs", unix.MS_RDONLY, "")
+	for _, test := range []struct{ name, data, prefix, want string }{
+		{"data on an overlay", overlay, "", "lies on an overlay"},
+		{"data on a full file system", full, "", "the file system is full"},
+		{"data on a read-only file system", readOnly, "", "read-only file system"},
+		{"prefix on a full file system", dataRoot, full + "/p", "no space left on device"},
+		{"prefix on a read-only file system", dataRoot, readOnly + "/p", "read-only file system"},
+	} {
+		words := []string{"cmd", "/c", "exit 0"}
+		if test.prefix != "" {
+			words = append([]string{"--prefix", test.prefix}, words...)
+		}
+		c := b.launch(words...)
+		c.Env = append(c.Env, "WINBOX_DATA="+test.data)
+		// Before it, there can be a line that the template is made.
+		if c.wait(); c.code() != failed || !strings.Contains(c.err.String(), test.want) {
+			t.Errorf("%s: exit code %d, %q; want %q", test.name, c.code(), c.err.String(), test.want)
+		}
 	}
 }

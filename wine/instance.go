@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // openPrefix gives the mounts of the program's prefix: the template below an overlay whose upper layer lies in the
@@ -80,6 +81,10 @@ func lowerOptions(dirs []string) []string {
 // makeUpper makes the upper layer of a prefix and gives it. foreign says that the program is another
 // user than the caller.
 func (t *Template) makeUpper(scratch string, foreign bool, uid, gid int) (*os.Root, error) {
+	var under unix.Statfs_t
+	if err := unix.Statfs(scratch, &under); err == nil && under.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return nil, fmt.Errorf("%s lies on an overlay, which cannot carry another, that of drive C:; name a folder on another file system in WINBOX_DATA", scratch)
+	}
 	upper := filepath.Join(scratch, "upper")
 	for _, dir := range []string{upper, filepath.Join(scratch, "work"), filepath.Join(upper, "dosdevices")} {
 		if err := os.Mkdir(dir, 0o755); err != nil {

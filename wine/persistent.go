@@ -57,12 +57,21 @@ func OpenPersistent(dir string) (*Persistent, error) {
 		f.Close()
 		return nil, fmt.Errorf("prefix %s: its file system cannot lock it for one container: %w", dir, err)
 	}
-	root, err := os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	root, err := os.OpenRoot(abs)
+	if err == nil && !sameFile(f, root) {
+		err = errors.Join(errors.New("another folder is in its place now"), root.Close())
+	}
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("prefix %s: %w", dir, err)
 	}
 	return &Persistent{Dir: abs, lock: f, root: root, made: missing == nil}, nil
+}
+
+func sameFile(f *os.File, root *os.Root) bool {
+	a, err := f.Stat()
+	b, err2 := root.Stat(".")
+	return err == nil && err2 == nil && os.SameFile(a, b)
 }
 
 // Hold is the file that the lock is on.

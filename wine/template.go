@@ -123,6 +123,10 @@ func (t *Template) make(ctx context.Context, run Runner, progress Progress) (err
 		return fmt.Errorf("boot Wine: %w", err)
 	}
 	if code != 0 {
+		var disk unix.Statfs_t
+		if err := unix.Statfs(draft.Dir, &disk); err == nil && disk.Bavail*uint64(disk.Bsize) < 16<<20 {
+			return errors.New("boot Wine: the file system is full: for a moment, Wine needs some 800 MiB there")
+		}
 		return fmt.Errorf("boot Wine: wineboot ended with exit code %d", code)
 	}
 	step(2)
