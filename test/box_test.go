@@ -290,6 +290,21 @@ func (b *box) processes() []int {
 	return beside(b.t, first)
 }
 
+// booted waits until the boot program has ended in the box's containers, which completes a lean prefix first.
+func (b *box) booted() {
+	b.t.Helper()
+	for _, id := range b.containers() {
+		await(b.t, "the boot program's end", func() bool {
+			c := b.call("state", id).wait()
+			var state struct{ PID int }
+			if err := json.Unmarshal(c.out.Bytes(), &state); err != nil {
+				b.t.Fatalf("%s: %v", c, err)
+			}
+			return state.PID == 0 || processesNamed(b.t, beside(b.t, state.PID), "wineboot") == 0
+		})
+	}
+}
+
 // beside lists the processes in the pid namespace of one.
 func beside(t *testing.T, first int) []int {
 	t.Helper()

@@ -40,6 +40,7 @@ type mapsPart struct {
 // maps calls winbox maps --json and checks the exit code.
 func (b *box) maps(code int, words ...string) mapsOutput {
 	b.t.Helper()
+	b.booted()
 	c := b.call(append([]string{"maps", "--json"}, words...)...).wait()
 	if c.code() != code {
 		b.t.Fatalf("%s: exit code %d, want %d\n%s%s", c, c.code(), code, c.err.String(), c.out.String())

@@ -241,6 +241,7 @@ func TestBundleLife(t *testing.T) {
 		t.Errorf("%d processes have the image", n)
 	}
 
+	b.booted()
 	before := len(b.processes())
 	if got := do(0, "exec", id, system32+"cmd.exe", "/c", `echo x>C:\seen.txt& echo done`); got != "done\r\n" && got != "done\n" {
 		t.Errorf("exec of a Windows program: %q", got)

@@ -194,10 +194,6 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	prefix, builtins, err := b.prefix(t, scratch, users)
-	if err != nil {
-		return nil, err
-	}
 	// What lies on a drive goes behind the drive.
 	own, onDrives, err := b.mounts(t)
 	if err != nil {
@@ -205,10 +201,12 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	}
 	given := []specs.Mount{
 		{Destination: runDir, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=755", "size=1m"}},
-		prefix,
+		{Destination: prefixDir}, // what it shows depends on the program
 		serverMount(p.User.UID, p.User.GID),
 	}
-	given = append(given, builtins...)
+	if b.copied(users) {
+		given = append(given, t.builtinMounts()...)
+	}
 	given = append(given, wine...)
 	if err := b.wishes.display.FindHost(os.Getenv); err != nil {
 		return nil, fmt.Errorf("annotations: %s: %w", annotationDisplay, err)
@@ -252,6 +250,12 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	}
 	p.Args = append([]string{preloader, loader, program}, p.Args[1:]...)
 	p.Env = r.inContainer(p.Env, b.wishes.boot, b.wishes.display.environment())
+	lean := leanFor(b.wishes.boot, b.wishes.display, p.Env) && !b.files.Exists("/etc/localtime") && Lean(file)
+	prefix, err := b.prefix(t, scratch, users, lean)
+	if err != nil {
+		return nil, err
+	}
+	spec.Mounts[slices.IndexFunc(spec.Mounts, func(m specs.Mount) bool { return m.Destination == prefixDir })] = prefix
 	spec.Process = &p
 	helpers, err := b.wishes.display.Helpers()
 	if err != nil {
@@ -477,17 +481,19 @@ func onHost(mappings []specs.LinuxIDMapping, id int) (int, bool) {
 	return 0, false
 }
 
-// prefix is the mount of the prefix, and what is mounted in it: the persistent one; the template with an overlay above; or
-// a copy in a user namespace, where an overlay cannot copy up files of users that are not mapped (EOVERFLOW).
-func (b *Bundle) prefix(t *Template, scratch Scratch, u users) (m specs.Mount, builtins []specs.Mount, err error) {
+// copied says whether the prefix is folders of its own, and no layer above the template.
+func (b *Bundle) copied(u users) bool { return b.kept != nil || u.mapped }
+
+// prefix is the mount of the prefix: the persistent one; the template with an overlay above; or a copy in a user
+// namespace, where an overlay cannot copy up files of users that are not mapped (EOVERFLOW).
+func (b *Bundle) prefix(t *Template, scratch Scratch, u users, lean bool) (specs.Mount, error) {
 	switch {
 	case b.kept != nil:
-		return persistentMount(b.kept.Dir), t.builtinMounts(), nil
+		return persistentMount(b.kept.Dir), nil
 	case u.mapped:
-		return specs.Mount{Destination: prefixDir, Type: "bind", Source: scratch.copy(), Options: []string{"bind", "nosuid", "nodev", "rprivate"}}, t.builtinMounts(), nil
+		return specs.Mount{Destination: prefixDir, Type: "bind", Source: scratch.copy(), Options: []string{"bind", "nosuid", "nodev", "rprivate"}}, nil
 	}
-	m, err = t.overlay(scratch.Prefix(), userns.RunningInUserNS())
-	return m, nil, err
+	return t.overlay(scratch.Prefix(), userns.RunningInUserNS(), lean)
 }
 
 // copy is the whole prefix of a container in a user namespace.

@@ -26,7 +26,7 @@ func (t *Template) openPrefix(opt Options, d *drives) (mounts []specs.Mount, pre
 			return nil
 		}, nil
 	}
-	mount, err := t.overlay(opt.Scratch, opt.Rootless)
+	mount, err := t.overlay(opt.Scratch, opt.Rootless, opt.Lean)
 	return []specs.Mount{mount}, func() error {
 		upper, err := t.makeUpper(opt.Scratch, opt.foreign(), opt.UID, opt.GID)
 		if err != nil {
@@ -45,12 +45,18 @@ func (t *Template) openPrefix(opt Options, d *drives) (mounts []specs.Mount, pre
 
 // overlay is the mount of a prefix that has the template below, and below that the runtime's folders of PE files, which
 // the template's links lead to: a program that overwrites one of them changes a copy. Above are the folders of
-// [Template.makeUpper]. userNS tells that it is made in a user namespace.
-func (t *Template) overlay(scratch string, userNS bool) (specs.Mount, error) {
+// [Template.makeUpper]. userNS tells that it is made in a user namespace, lean that the prefix may be a lean one.
+func (t *Template) overlay(scratch string, userNS, lean bool) (specs.Mount, error) {
 	if !filepath.IsAbs(scratch) {
 		return specs.Mount{}, fmt.Errorf("scratch folder %q: want an absolute path", scratch)
 	}
 	lower := append([]string{t.Prefix()}, t.modules()...)
+	if lean && isFolder(t.leanDir()) {
+		// Not at the price of options that an older kernel lacks.
+		if layers := append([]string{t.leanDir()}, lower...); len(lowerOptions(layers)) == 1 || len(lowerOptions(lower)) > 1 {
+			lower = layers
+		}
+	}
 	for _, dir := range append([]string{scratch}, lower...) {
 		if strings.ContainsAny(dir, `:,\`) { // they separate and escape in the options of an overlay
 			return specs.Mount{}, fmt.Errorf("folder %s: an overlay cannot use a path with a colon, a comma or a backslash", dir)

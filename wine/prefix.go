@@ -296,6 +296,11 @@ func (t *Template) editRegistry() error {
 		if err := os.WriteFile(file, r.Bytes(), 0o644); err != nil {
 			return err
 		}
+		if name == "system.reg" {
+			if err := t.writeLean(r); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

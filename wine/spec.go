@@ -36,6 +36,8 @@ type Options struct {
 	Workdir string
 	// Boot is the boot profile, [BootMinimal] when empty.
 	Boot Boot
+	// Lean says that the program may have a lean prefix: see [Lean].
+	Lean bool
 
 	// Prefix is a persistent prefix, which [Persistent.Fit] must make fit before it is prepared; nil for one that is thrown
 	// away.
@@ -84,6 +86,7 @@ func (t *Template) Container(opt Options) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
+	opt.Lean = opt.Lean && leanFor(opt.Boot, opt.Display, env)
 	prefix, prepare, err := t.openPrefix(opt, shared)
 	if err != nil {
 		return nil, err

@@ -98,6 +98,7 @@ type launch struct {
 	id      string
 	program wine.Program
 	image   *wine.Image
+	lean    bool // see wine.Lean
 	scratch wine.Scratch
 	wishes  wine.Wishes
 	// statusFile is where finish tells what happened; nil without --status-file.
@@ -214,6 +215,7 @@ func (l *launch) inspect(template *wine.Template) error {
 	if l.image, err = template.Runtime.Examine(image, l.wishes); err != nil {
 		return fmt.Errorf("%s: %w", l.c.Args().First(), err)
 	}
+	l.lean = wine.Lean(file)
 	return nil
 }
 
@@ -296,6 +298,7 @@ func (l *launch) container(template *wine.Template) (*wine.Container, error) {
 		ReadOnly: l.c.Bool("read-only"), ShareHome: l.c.Bool("share-home"), Workdir: l.c.String("workdir"),
 		Boot: wine.Boot(l.c.String("boot")), Prefix: l.prefix, Scratch: l.scratch.Prefix(), Encoding: wine.Encoding(l.c.String("encoding")), UID: uid, GID: gid, Rootless: l.rootless,
 		Preload: l.scratch, Wishes: l.wishes, Display: l.display,
+		Lean:     l.lean,
 		Terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())),
 	}
 	switch network := l.c.String("network"); network {

@@ -2,7 +2,6 @@ package pe
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"syscall"
@@ -40,14 +39,14 @@ func (e *FileError) Unwrap() error { return e.Err }
 
 var errNotRegular = errors.New("a device, pipe or socket, not a program")
 
-// OpenFile opens the PE image in the file at path. The closer is the file: the
+// OpenFile opens the PE image in the file at path, and gives the file, too: the
 // image is good until it is closed. Only regular files are opened.
 //
 // # Errors
 //
 // Always a *FileError, for which errors.Is(err, fs.ErrNotExist) tells a missing
 // file from one that cannot be run.
-func OpenFile(path string) (*Image, io.Closer, error) {
+func OpenFile(path string) (*Image, *os.File, error) {
 	// Without O_NONBLOCK, a pipe of that name would hold the caller up.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {

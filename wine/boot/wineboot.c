@@ -503,6 +503,56 @@ static HANDLE open_root(const WCHAR *path)
 	return key;
 }
 
+/* set_link makes a symbolic link of the registry lead elsewhere. */
+static void set_link(HANDLE machine, const WCHAR *path, const WCHAR *target)
+{
+	UNICODE_STRING    name = name_of(path), value = name_of(L"SymbolicLinkValue");
+	OBJECT_ATTRIBUTES attr = attributes(machine, &name);
+	HANDLE            key;
+
+	attr.Attributes = OBJ_CASE_INSENSITIVE | OBJ_OPENLINK;
+	if (NtOpenKey(&key, KEY_SET_VALUE, &attr))
+		return;
+	NtSetValueKey(key, &value, 0, REG_LINK, (void *)target, (ULONG)(length(target) * sizeof(WCHAR)));
+	NtClose(key);
+}
+
+#define TIME_ZONES L"Software\\Microsoft\\Windows NT\\CurrentVersion\\Time Zones"
+
+/* load_late brings in what a lean prefix keeps out of its registry (lean.go in the folder above). A program that ends
+ * soon has never asked for it; while the server reads it, others wait. */
+static void load_late(HANDLE machine)
+{
+	enum { PATIENCE = 30 /* ms */, RESTORE_PRIVILEGE = 18 };
+	static const struct {
+		const WCHAR *key, *file;
+	} late[] = {
+		{ L"Software\\Classes\\CLSID", L"\\??\\C:\\windows\\winbox\\clsid.reg" },
+		{ L"Software\\Classes\\Interface", L"\\??\\C:\\windows\\winbox\\interface.reg" },
+		{ L"Software\\Classes\\Wow6432Node\\CLSID", L"\\??\\C:\\windows\\winbox\\clsid32.reg" },
+		{ L"Software\\Classes\\Wow6432Node\\Interface", L"\\??\\C:\\windows\\winbox\\interface32.reg" },
+		{ TIME_ZONES L" (all)", L"\\??\\C:\\windows\\winbox\\zones.reg" },
+	};
+	UNICODE_STRING         folder_name = name_of(L"\\??\\C:\\windows\\winbox");
+	OBJECT_ATTRIBUTES      folder = attributes(NULL, &folder_name);
+	FILE_BASIC_INFORMATION info;
+	LARGE_INTEGER          wait = { .QuadPart = -10000LL * PATIENCE };
+	BOOLEAN                before;
+
+	if (NtQueryAttributesFile(&folder, &info))
+		return; /* the prefix is a whole one */
+	NtDelayExecution(FALSE, &wait);
+	if (RtlAdjustPrivilege(RESTORE_PRIVILEGE, TRUE, FALSE, &before))
+		return;
+	for (size_t i = 0; i < COUNT(late); i++) {
+		UNICODE_STRING    key_name = name_of(late[i].key), file_name = name_of(late[i].file);
+		OBJECT_ATTRIBUTES key = attributes(machine, &key_name), file = attributes(NULL, &file_name);
+		NtLoadKey(&key, &file);
+	}
+	/* At no moment is there no key of zones: every process looks for its own when it starts. */
+	set_link(machine, TIME_ZONES, L"\\Registry\\Machine\\" TIME_ZONES L" (all)");
+}
+
 void start(void)
 {
 	static struct processor cpu;
@@ -518,7 +568,6 @@ void start(void)
 		fill_hardware(machine, &cpu);
 		fill_environment(machine, &cpu);
 		fill_computer_name(machine, computer);
-		NtClose(machine);
 	}
 	if ((dynamic = open_root(L"\\Registry\\DynData"))) {
 		NtClose(make_key(dynamic, L"PerfStats\\StatData", 0));
@@ -535,6 +584,7 @@ void start(void)
 	/* Whoever was started from Unix in the meantime waits for the event, not for this process. */
 	if (NtCreateEvent(&event, EVENT_ALL_ACCESS, &attr, 0 /* NotificationEvent */, FALSE) >= 0)
 		NtSetEvent(event, NULL);
+	load_late(machine);
 	if (pipe)
 		serve(pipe);
 	NtTerminateProcess(this_process, 0);

@@ -1,0 +1,215 @@
+package wine
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"unicode/utf16"
+)
+
+// A lean prefix is one without the classes of COM and all time zones but UTC in its registry: to read them takes the
+// wineserver longer than all else of a start. The boot program brings them in a moment later (boot/late.c), for
+// programs that live so long; programs that might ask at once do not get such a prefix (see [Lean]). It is a layer above
+// the template's prefix, with a smaller system.reg and the rest as files.
+const (
+	zonesKey = `Software\Microsoft\Windows NT\CurrentVersion\Time Zones`
+	// In a lean prefix the key of time zones is a symbolic link: first to the two that are UTC, then to all of them.
+	utcZones, allZones = " (UTC)", " (all)"
+	// lateDir is the folder of the files on drive C:.
+	lateDir = "windows/winbox"
+)
+
+// A lateKey is a key with all below it that a lean prefix lacks at first, and the name of its file.
+type lateKey struct{ key, file string }
+
+// lateKeys are those that boot/late.c loads.
+func lateKeys() []lateKey {
+	return []lateKey{
+		{`Software\Classes\CLSID`, "clsid.reg"},
+		{`Software\Classes\Interface`, "interface.reg"},
+		{`Software\Classes\Wow6432Node\CLSID`, "clsid32.reg"},
+		{`Software\Classes\Wow6432Node\Interface`, "interface32.reg"},
+		{zonesKey, "zones.reg"},
+	}
+}
+
+// makeLean takes the late keys out of a whole registry, and gives what is left and the text of their files, by name. ok
+// is false when the registry is not as expected; then there is no lean prefix.
+func makeLean(whole *registry) (core *registry, files map[string][]byte, ok bool) {
+	core = &registry{header: whole.header, sections: append([]*section(nil), whole.sections...)}
+	files = make(map[string][]byte)
+	for _, late := range lateKeys() {
+		// The server takes the names in a file as relative to the parent of the key that it is loaded as.
+		parent, name := late.key[:strings.LastIndexByte(late.key, '\\')], late.key[strings.LastIndexByte(late.key, '\\')+1:]
+		cut := len(strings.ReplaceAll(parent, `\`, `\\`) + `\\`)
+		hive := &registry{header: whole.header}
+		for _, s := range core.below(late.key) {
+			if s.isLink() && len(s.key) == cut+len(name) {
+				hive.sections = nil // the key itself leads elsewhere, and costs nothing
+				break
+			}
+			moved := *s
+			moved.key = s.key[cut:]
+			if late.key == zonesKey {
+				moved.key = name + allZones + moved.key[len(name):]
+			}
+			moved.head = "[" + moved.key + "]" + s.head[strings.LastIndexByte(s.head, ']')+1:]
+			hive.sections = append(hive.sections, &moved)
+		}
+		if len(hive.sections) == 0 {
+			continue
+		}
+		files[late.file] = hive.Bytes()
+		core.deleteKey(late.key)
+	}
+	if files["zones.reg"] == nil {
+		return nil, nil, false
+	}
+	for _, zone := range []string{`\Greenwich Standard Time`, `\UTC`} { // in this order Wine takes the first one
+		for _, s := range whole.below(zonesKey + zone) {
+			at := strings.ReplaceAll(zonesKey, `\`, `\\`)
+			moved := *s
+			moved.key = at + utcZones + s.key[len(at):]
+			moved.head = "[" + moved.key + "] 0"
+			core.sections = append(core.sections, &moved)
+		}
+	}
+	core.set(zonesKey, "SymbolicLinkValue", regLink(`\Registry\Machine\`+zonesKey+utcZones))
+	link := core.find(zonesKey)
+	link.marks = append(link.marks, "#link")
+	return core, files, true
+}
+
+// below gives the sections of a key and of all keys below it.
+func (r *registry) below(key string) []*section {
+	key = strings.ToLower(strings.ReplaceAll(key, `\`, `\\`))
+	var found []*section
+	for _, s := range r.sections {
+		if name := strings.ToLower(s.key); name == key || strings.HasPrefix(name, key+`\\`) {
+			found = append(found, s)
+		}
+	}
+	return found
+}
+
+// isLink says whether the key is a symbolic link.
+func (s *section) isLink() bool {
+	for _, mark := range s.marks {
+		if mark == "#link" {
+			return true
+		}
+	}
+	return false
+}
+
+// regLink encodes the target of a symbolic link (REG_LINK, without a terminating zero) as the registry files do.
+func regLink(target string) string {
+	var b strings.Builder
+	b.WriteString("hex(6):")
+	for i, u := range utf16.Encode([]rune(target)) {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, "%02x,%02x", u&0xff, u>>8)
+	}
+	return b.String()
+}
+
+// leanDir is the layer that makes the prefix a lean one.
+func (t *Template) leanDir() string { return filepath.Join(t.Dir, "lean") }
+
+// writeLean makes the layer, if the registry allows it.
+func (t *Template) writeLean(whole *registry) error {
+	core, files, ok := makeLean(whole)
+	if !ok {
+		return nil
+	}
+	dir := filepath.Join(t.leanDir(), "drive_c", filepath.FromSlash(lateDir))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(t.leanDir(), "system.reg"), core.Bytes(), 0o644)
+}
+
+// leanBytes caps what is read of a program to decide about its prefix: a larger one takes so long to load that the
+// registry makes little difference.
+const leanBytes = 2 << 20
+
+// plainLibraries are those of which no function asks for a class or a zone: a program that names no other library, to
+// import it or to load it, may have a lean prefix.
+var plainLibraries = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(kernel32|kernelbase|ntdll|msvcrt|ucrtbase|vcruntime140(_1)?|msvc[pr][0-9]+|api-ms-win-(core|crt)-[a-z0-9-]+|` +
+		`user32|gdi32|advapi32|oleaut32|ws2_32|wsock32|bcrypt|bcryptprimitives|psapi|version|dbghelp|` +
+		`libgcc_s_[a-z0-9-]+|libstdc\+\+-6|libwinpthread-1|libssp-0)\.dll$`)
+})
+
+// lateWords are what a program has in it that asks for a class or a zone by other ways than those libraries.
+var lateWords = []string{"ole32", "combase", "shell32", "typelib", "clsid", `software\classes`, `interface\`, "time zones", "dynamictimezone"}
+
+// Lean says whether a program is small and names neither libraries nor keys that want more than a lean prefix has.
+func Lean(program io.ReaderAt) bool {
+	data, err := io.ReadAll(io.NewSectionReader(program, 0, leanBytes+1))
+	if err != nil || len(data) > leanBytes {
+		return false
+	}
+	text := fold(data)
+	for _, word := range lateWords {
+		if bytes.Contains(text, []byte(word)) {
+			return false
+		}
+	}
+	for rest := text; ; {
+		end := bytes.Index(rest, []byte(".dll"))
+		if end < 0 {
+			return true
+		}
+		begin := end
+		for begin > 0 && isNameByte(rest[begin-1]) {
+			begin--
+		}
+		end += len(".dll")
+		if !plainLibraries().Match(rest[begin:end]) {
+			return false
+		}
+		rest = rest[end:]
+	}
+}
+
+// isNameByte tells the characters of the names of libraries.
+func isNameByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '-' || c == '+'
+}
+
+// leanFor says whether a lean prefix has what is started with the program.
+func leanFor(boot Boot, display Display, env []string) bool {
+	for _, setting := range env {
+		if zone, ok := strings.CutPrefix(setting, "TZ="); ok && zone != "UTC0" && zone != "UTC" && zone != "Etc/UTC" {
+			return false
+		}
+	}
+	return boot != BootFull && display == (Display{}) // the desktop of a display is made of COM
+}
+
+// fold gives the bytes in lower case and without zeros, so that strings of one and of two bytes a character look alike.
+func fold(data []byte) []byte {
+	text := data[:0]
+	for _, c := range data {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != 0 {
+			text = append(text, c)
+		}
+	}
+	return text
+}
