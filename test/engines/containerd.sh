@@ -282,7 +282,7 @@ windows() {
 		eventually state wstop STOPPED & sleep 3
 		[ $status != 137 ] || ctr task kill --signal KILL wstop
 		wait $!
-		expect_match "$name: exit code" 0 "exit code $status\$" ctr task delete wstop
+		expect_match "$name: exit code" 0 "exit code $status\"?\$" ctr task delete wstop
 		equal "$name: output" "$want" "$(tr -s '\r\n' ' ' <$work/stop.log | sed 's/ $//')"
 		ctr container delete wstop
 	}

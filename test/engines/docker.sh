@@ -269,7 +269,8 @@ windows() {
 	docker run -d --name wstay wine 7za.exe b 1000 -mmt1 >/dev/null
 	expect_match 'windows: exec' 0 '^7-Zip' docker exec wstay 7za.exe i
 	check 'windows: stop' docker stop -t 20 wstay
-	check 'windows: not killed' is wstay .State.ExitCode 143
+	# Its handler returns; whether it or the program itself is faster is a matter of chance.
+	expect_match 'windows: not killed' 0 '^(130|255)$' docker inspect --format '{{.State.ExitCode}}' wstay
 	docker rm wstay >/dev/null
 	left_nothing 'windows: nothing is left' /var/lib/winbox/containers
 }

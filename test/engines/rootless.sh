@@ -141,7 +141,8 @@ windows() {
 	start w $image 7za.exe b 1000 -mmt1
 	expect_match 'windows: exec' 0 '^7-Zip' podman exec w 7za.exe i
 	check 'windows: stop' podman stop -t 50 w
-	expect 'windows: stop: within the grace period' 0 'exited 143' inspect w '{{.State.Status}} {{.State.ExitCode}}'
+	# Its handler returns; whether it or the program itself is faster is a matter of chance.
+	expect_match 'windows: stop: within the grace period' 0 'exited (130|255)' inspect w '{{.State.Status}} {{.State.ExitCode}}'
 	remove w
 }
 [ "$RUNTIME_NAME" != winbox ] || windows
