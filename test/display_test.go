@@ -492,6 +492,7 @@ func TestDisplayErrors(t *testing.T) {
 		{"127.0.0.1:PORT", []string{"launch", "--display", "virtual", "--vnc", "0.0.0.0:5900", "cmd"}},
 		{"127.0.0.1:PORT", []string{"launch", "--display", "virtual", "--vnc", "5900", "cmd"}},
 		{"exists", []string{"launch", "--display", "virtual", "--vnc", b.dir + "/.", "cmd"}},
+		{"leave out linger", []string{"launch", "--display", "virtual", "--linger", "cmd"}},
 		{"two arguments", []string{"screenshot", "x"}},
 		{"does not exist", []string{"screenshot", "x", "out.png"}},
 	} {

@@ -38,6 +38,9 @@ func (c *compiler) helper(h *Helper) error {
 	if c.opt.SeccompFlags&unix.SECCOMP_FILTER_FLAG_NEW_LISTENER != 0 {
 		return fmt.Errorf("linux.seccomp: a filter that notifies cannot be combined with %s", h.Name)
 	}
+	if c.opt.Linger {
+		return fmt.Errorf("a container that waits for all its processes would wait for %s for ever: leave out linger, or the display", h.Name)
+	}
 	pipe := c.record("&pipe", int32(0), int32(0))
 	read, write := c.register("read"), c.register("write")
 	c.call("pipe2", "make a pipe on which "+h.Name+" says that it is ready", pipe, named(unix.O_CLOEXEC, "O_CLOEXEC"))
