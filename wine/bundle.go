@@ -262,7 +262,7 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 		return nil, err
 	}
 	return &Container{Spec: spec, Helpers: helpers, Stops: stops, Linger: b.wishes.linger, Persistent: b.kept, Prepare: func() error {
-		if err := scratch.Make(image); err != nil {
+		if err := scratch.Make(image, t); err != nil {
 			return err
 		}
 		if err := t.makeOwnLocales(b.wishes.encoding, scratch); err != nil {

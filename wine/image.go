@@ -131,8 +131,9 @@ func (r *Runtime) preloadMounts(s Scratch, uid, gid uint32, w Wishes) []specs.Mo
 // drive C:. It goes with the container.
 type Scratch string
 
-// Make makes the folder for a program.
-func (s Scratch) Make(image *Image) error {
+// Make makes the folder for a program, and lets go of the template: from now on the folder says that it is used.
+func (s Scratch) Make(image *Image, t *Template) error {
+	defer t.Hold.Close()
 	if err := os.MkdirAll(s.Prefix(), 0o755); err != nil {
 		return fmt.Errorf("make the container's folder: %w", err)
 	}
@@ -142,6 +143,7 @@ func (s Scratch) Make(image *Image) error {
 	}
 	if err := errors.Join(
 		os.Symlink(image.runtime, filepath.Join(string(s), runtimeLink)), // for who would remove it
+		os.Symlink(t.Dir, filepath.Join(string(s), templateLink)),
 		os.WriteFile(s.plan(), kept, 0o600),
 	); err != nil {
 		return err

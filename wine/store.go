@@ -248,6 +248,9 @@ func (s *Store) users(record *Record) ([]string, error) {
 // runtimeLink is where the folder of a container tells which runtime it uses.
 const runtimeLink = "runtime"
 
+// templateLink is where it tells which template.
+const templateLink = "template"
+
 // treeDigest makes one digest of all that is in a tree: the names, kinds and modes, and the contents of files. Times do
 // not count, so that the same packages make the same digest. size is that of all files.
 func treeDigest(dir string) (digest string, size int64, err error) {

@@ -31,6 +31,9 @@ type Template struct {
 	Runtime *Runtime
 	// Dir holds `root`, the skeleton root file system, `prefix`, and the table of locales.
 	Dir string
+	// Hold keeps template and runtime from being removed until the folder of a container says that they are used:
+	// [Scratch.Make] closes it. It may be nil.
+	Hold *Hold
 }
 
 // Root is the skeleton of a container's root file system: empty directories, files and symbolic links to mount on.

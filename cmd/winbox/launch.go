@@ -128,6 +128,7 @@ func (l *launch) run() error {
 	if err = l.inspect(template); err != nil {
 		var other string
 		if other, err = l.without32Bit(asked, err); err == nil {
+			template.Hold.Close()
 			if template, err = prepare(l.c.Context, l.globals, other, l.stderr); err != nil {
 				return err
 			}
@@ -244,7 +245,7 @@ func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sand
 		// A limit that the user has asked for is not left out.
 		Rootless: l.rootless && !limited, Systemd: l.systemd, Stats: l.statusFile != nil, Signals: signals, Scratch: []string{string(l.scratch)}, Log: l.log,
 		Prepare: func() error {
-			if err := l.scratch.Make(l.image); err != nil {
+			if err := l.scratch.Make(l.image, template); err != nil {
 				return err
 			}
 			return container.Prepare()

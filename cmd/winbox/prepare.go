@@ -19,14 +19,28 @@ import (
 
 // prepare finds the runtime of a name, the default one without, and makes its
 // template when there is none yet; that this takes its time is said on out.
-func prepare(ctx context.Context, g *globals, name string, out io.Writer) (*wine.Template, error) {
-	runtime, err := wine.OpenStore(g.dataRoot).Select(name, wine.AMD64)
+// Neither is removed while the template's Hold is open.
+func prepare(ctx context.Context, g *globals, name string, out io.Writer) (t *wine.Template, err error) {
+	store := wine.OpenStore(g.dataRoot)
+	hold, err := store.Hold()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			hold.Close()
+		}
+	}()
+	runtime, err := store.Select(name, wine.AMD64)
 	if err != nil {
 		return nil, err
 	}
 	bar := newProgress(out, "preparing Wine "+runtime.Version, "once, some seconds")
 	defer bar.done()
-	return runtime.Prepare(ctx, g.dataRoot, g.runTemplate, bar.step)
+	if t, err = runtime.Prepare(ctx, g.dataRoot, g.runTemplate, bar.step); err == nil {
+		t.Hold = hold
+	}
+	return t, err
 }
 
 // fit makes a persistent prefix fit a template; that an upgrade takes its time is said on out.

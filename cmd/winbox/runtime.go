@@ -26,6 +26,7 @@ var runtimeActions = map[string]struct {
 }{
 	"build":  {0, 1, []string{"wow64", "from", "mirror", "all", "replace"}, buildRuntime},
 	"ls":     {0, 0, []string{"format"}, listRuntimes},
+	"prune":  {0, 0, []string{"all", "dry-run", "format"}, pruneRuntimes},
 	"rm":     {1, 100, nil, removeRuntimes},
 	"verify": {1, 100, nil, verifyRuntimes},
 }
@@ -34,7 +35,7 @@ func runtimeCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:      "runtime",
 		Usage:     "build, list and remove Wine runtimes",
-		ArgsUsage: "build|ls|rm|verify [NAME...]",
+		ArgsUsage: "build|ls|prune|rm|verify [NAME...]",
 		Description: `A runtime is a Wine in a folder of its own, which containers share read-only. The
 host's Wine is one, of the name "host"; others are built.
 
@@ -48,24 +49,30 @@ ls lists the runtimes; the default, marked with a star, is what launch takes for
 64-bit programs. rm removes some, verify reads them whole and compares them with
 their digests. A NAME may be a digest, or its first eight digits or more.
 
+prune removes runtimes that have neither a name nor a container, what killed
+builds have left, and what was prepared for runtimes that are gone or for states
+of the host's Wine that are; with --all also runtimes with a name, unless a
+container uses them. It lists what it removes, or with --dry-run would remove.
+
     winbox runtime build
     winbox launch --runtime wine-10.0-i386 ./app.exe`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "wow64", Value: string(wine.WoW64I386), Usage: "build: how 32-bit programs run, `KIND`: i386, new or none"},
 			&cli.StringFlag{Name: "from", Usage: "build: take Wine from a root file system, `FILE`: a folder or a tar file"},
 			&cli.StringFlag{Name: "mirror", DefaultText: "the host's", Usage: "build: take Debian's packages from `URL`"},
-			&cli.BoolFlag{Name: "all", Usage: "build: keep what is for games, films, scanners and Wine's own desktop"},
+			&cli.BoolFlag{Name: "all", Usage: "build: keep what is for games, films, scanners and Wine's own desktop; prune: remove runtimes with a name, too"},
 			&cli.BoolFlag{Name: "replace", Usage: "build: take the name of another runtime, and remove that"},
-			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "table", Usage: "ls: `FORMAT`: table or json"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "prune: only say what would be removed"},
+			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "table", Usage: "ls, prune: `FORMAT`: table or json"},
 		},
 		Action: func(c *cli.Context) error {
 			words := c.Args().Slice()
 			if len(words) == 0 {
-				return errors.New("runtime: what to do? (winbox runtime build|ls|rm|verify [NAME...])")
+				return errors.New("runtime: what to do? (winbox runtime build|ls|prune|rm|verify [NAME...])")
 			}
 			action, known := runtimeActions[words[0]]
 			if !known {
-				return fmt.Errorf("runtime: %q is none of build, ls, rm and verify", words[0])
+				return fmt.Errorf("runtime: %q is none of build, ls, prune, rm and verify", words[0])
 			}
 			if n := len(words) - 1; n < action.least || n > action.most {
 				return fmt.Errorf("runtime %s: takes %d to %d names, not %d", words[0], action.least, action.most, n)
@@ -145,6 +152,42 @@ func listRuntimes(g *globals, c *cli.Context, _ []string) error {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, r.Wine, strings.Join(r.Machines, " "), r.WoW64, size, created, digest)
 	}
 	return w.Flush()
+}
+
+func pruneRuntimes(g *globals, c *cli.Context, _ []string) error {
+	asJSON, err := jsonWanted(c)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	list, err := wine.OpenStore(g.dataRoot).Prune(ctx, c.Bool("all"), c.Bool("dry-run"))
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return json.NewEncoder(c.App.Writer).Encode(append([]wine.Pruned{}, list...)) // none is []
+	}
+	if len(list) == 0 {
+		fmt.Fprintln(g.stderr, "nothing to remove")
+		return nil
+	}
+	w := tabwriter.NewWriter(c.App.Writer, 0, 1, 3, ' ', 0)
+	fmt.Fprintln(w, "KIND\tNAME\tSIZE")
+	var freed int64
+	for _, p := range list {
+		freed += p.Size
+		fmt.Fprintf(w, "%s\t%s\t%s\n", p.Kind, p.Name, preload.FormatSize(uint64(p.Size)))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	what := "freed"
+	if c.Bool("dry-run") {
+		what = "would be freed"
+	}
+	_, err = fmt.Fprintf(g.stderr, "%s %s\n", preload.FormatSize(uint64(freed)), what)
+	return err
 }
 
 func removeRuntimes(g *globals, _ *cli.Context, names []string) error {

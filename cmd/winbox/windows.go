@@ -60,13 +60,18 @@ func helpers(list []wine.Helper) (to []program.Helper) {
 }
 
 // container turns a bundle into a container of a runtime, and closes the bundle.
-func (g *globals) container(ctx context.Context, bundle *wine.Bundle, runtime string, scratch wine.Scratch) (*wine.Container, error) {
+func (g *globals) container(ctx context.Context, bundle *wine.Bundle, runtime string, scratch wine.Scratch) (made *wine.Container, err error) {
 	defer bundle.Close()
 	// In silence: an engine takes what `create` writes for the container's output.
 	template, err := prepare(ctx, g, runtime, io.Discard)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			template.Hold.Close()
+		}
+	}()
 	prefix, owner, err := bundle.PersistentPrefix()
 	if err != nil {
 		return nil, err
