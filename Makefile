@@ -22,20 +22,21 @@ PREFIX ?= /usr/local
 
 all: build
 
-build: build/winbox
+build: build/winbox build/winbox-images
 
-.PHONY: build/winbox
-build/winbox:
-	go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/winbox
+.PHONY: build/winbox build/winbox-images
+build/winbox build/winbox-images:
+	go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(@F)
 
 # The manual, of what --help shows.
 man: build
 	mkdir -p build/man
 	build/winbox man build/man
 
-# The program, the manual, and completion for bash, zsh and fish.
+# The programs, the manual, and completion for bash, zsh and fish.
 install: man
 	install -D -m 755 build/winbox $(DESTDIR)$(PREFIX)/bin/winbox
+	install -m 755 build/winbox-images $(DESTDIR)$(PREFIX)/bin/winbox-images
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 build/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	set -e; completion() { \

@@ -1,10 +1,10 @@
-// Package images is empty today. It will hold what winbox does with OCI images:
-// packing a folder of Windows files into one, storing and unpacking layers, and
-// pulling from and pushing to registries.
+// Package images reads OCI and docker images: it opens them wherever they are (a layout, an archive, a registry) and
+// unpacks their layers into a folder.
 //
-// A packed application will be an image from scratch, without Wine in it; the
-// Wine that runs it will be an image of its own.
+// All that an image says is hostile. Digests are checked, what is unpacked never leaves the folder and is never larger
+// than its limits; what cannot be unpacked as it is meant is refused. Owners, extended attributes, devices and the bits
+// that give rights (setuid, setgid) are not kept: what comes out is for reading, not for booting.
 //
-// It will know nothing of processes: what it hands over is a directory and the
-// image's configuration, of which others make a bundle and a container.
+// It knows nothing of processes and runtimes. It is for cmd/winbox-images only: what it needs (a TLS stack, among others)
+// would cost every start of winbox time.
 package images

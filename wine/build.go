@@ -29,6 +29,9 @@ type BuildOptions struct {
 	WoW64 WoW64
 	// From is a root file system with Wine, as a folder or a tar file. When it is empty, one is made of Debian's packages.
 	From string
+	// Image is an image to take it from: see images.Unpack. One of a runtime of winbox's making is taken as it is, one of
+	// a root file system with Wine is trimmed, with the 32-bit part that it has when WoW64 is empty.
+	Image string
 	// Mirror is where the packages come from, their security updates from the same with "-security" behind its name; empty
 	// takes the host's.
 	Mirror string
@@ -88,7 +91,7 @@ func (s *Store) Build(ctx context.Context, opt BuildOptions, progress Progress) 
 			progress(text, step, buildSteps)
 		}
 	}
-	if err := opt.WoW64.check(); err != nil {
+	if err := opt.WoW64.check(); err != nil && (opt.Image == "" || opt.WoW64 != "") {
 		return nil, err
 	}
 	if opt.Name != "" {
@@ -151,7 +154,15 @@ func (s *Store) clean() error {
 func (s *Store) build(ctx context.Context, opt BuildOptions, draft string, say func(int, string)) (*Record, error) {
 	source, from := opt.From, opt.From
 	var err error
-	if opt.From == "" {
+	whole := false // nothing is to be left out
+	if opt.Image != "" {
+		source, from = opt.Image, filepath.Join(draft, "packages")
+		labels, err := unpackImage(ctx, opt.Image, from, say)
+		if err != nil {
+			return nil, err
+		}
+		whole = labels[ImageLabel] != ""
+	} else if opt.From == "" {
 		from = filepath.Join(draft, "packages")
 		if source, err = fetch(ctx, opt, draft, from, say); err != nil {
 			return nil, err
@@ -172,17 +183,19 @@ func (s *Store) build(ctx context.Context, opt BuildOptions, draft string, say f
 		return nil, err
 	}
 	defer root.Close()
-	list, err := trim(root, opt.WoW64, opt.All)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", from, err)
-	}
 	made := filepath.Join(draft, "made")
 	tree := filepath.Join(made, "root")
-	if err := copyKept(ctx, root, list, tree, opt.All); err != nil {
+	untrimmed, err := treeSize(from)
+	if err != nil {
 		return nil, err
 	}
-	if err := copyCertificates(root, tree); err != nil {
-		return nil, fmt.Errorf("certificates: %w", err)
+	if whole {
+		err = errors.Join(os.Mkdir(made, 0o755), os.Rename(from, tree))
+	} else {
+		err = takeKept(ctx, root, opt, tree)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", source, err)
 	}
 
 	say(stepFinish, "finishing")
@@ -204,10 +217,8 @@ func (s *Store) build(ctx context.Context, opt BuildOptions, draft string, say f
 	if record.SmallestStack, err = allowSmallStacks(tree, wine); err != nil {
 		return nil, err
 	}
+	record.Untrimmed = untrimmed
 	record.Name, record.Source, record.Created = "", source, time.Now().UTC().Truncate(time.Second)
-	if record.Untrimmed, err = treeSize(from); err != nil {
-		return nil, err
-	}
 	if record.Digest, record.Size, err = treeDigest(tree); err != nil {
 		return nil, err
 	}
@@ -226,11 +237,30 @@ func (s *Store) build(ctx context.Context, opt BuildOptions, draft string, say f
 		if record.WoW64 != WoW64None {
 			record.Name += "-" + string(record.WoW64)
 		}
-		if err := s.free(record.Name, opt.Replace); err != nil {
+		if err := errors.Join(CheckName(record.Name), s.free(record.Name, opt.Replace)); err != nil {
 			return nil, err
 		}
 	}
 	return record, s.put(record, made)
+}
+
+// takeKept copies what a runtime needs of a root file system into a new tree.
+func takeKept(ctx context.Context, root *os.Root, opt BuildOptions, tree string) error {
+	how := opt.WoW64
+	if wine := inFiles(rootFiles{root}); how == "" && wine != nil {
+		how = wine.WoW64()
+	}
+	list, err := trim(root, how, opt.All)
+	if err != nil {
+		return err
+	}
+	if err := copyKept(ctx, root, list, tree, opt.All); err != nil {
+		return err
+	}
+	if err := copyCertificates(root, tree); err != nil {
+		return fmt.Errorf("certificates: %w", err)
+	}
+	return nil
 }
 
 // put gives a tree its names.

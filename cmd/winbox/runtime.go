@@ -24,18 +24,19 @@ var runtimeActions = map[string]struct {
 	flags       []string
 	run         func(g *globals, c *cli.Context, names []string) error
 }{
-	"build":  {0, 1, []string{"wow64", "from", "mirror", "all", "replace"}, buildRuntime},
-	"ls":     {0, 0, []string{"format"}, listRuntimes},
-	"prune":  {0, 0, []string{"all", "dry-run", "format"}, pruneRuntimes},
-	"rm":     {1, 100, nil, removeRuntimes},
-	"verify": {1, 100, nil, verifyRuntimes},
+	"build":   {0, 1, []string{"wow64", "from", "mirror", "all", "replace"}, buildRuntime},
+	"install": {1, 2, []string{"wow64", "all", "replace"}, installRuntime},
+	"ls":      {0, 0, []string{"format"}, listRuntimes},
+	"prune":   {0, 0, []string{"all", "dry-run", "format"}, pruneRuntimes},
+	"rm":      {1, 100, nil, removeRuntimes},
+	"verify":  {1, 100, nil, verifyRuntimes},
 }
 
 func runtimeCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:      "runtime",
 		Usage:     "build, list and remove Wine runtimes",
-		ArgsUsage: "build|ls|prune|rm|verify [NAME...]",
+		ArgsUsage: "build|install|ls|prune|rm|verify [IMAGE] [NAME...]",
 		Description: `A runtime is a Wine in a folder of its own, which containers share read-only. The
 host's Wine is one, of the name "host"; others are built.
 
@@ -44,6 +45,11 @@ own packages alone. It needs mmdebstrap, debian-archive-keyring and root, 2 GiB
 of disk for a minute or two, and prints the name. With --wow64 i386, 32-bit
 programs run on an i386 Wine, as 32-bit Linux processes; with new, on 32-bit DLLs
 in the 64-bit Wine, by its new WoW64; with none, not at all.
+
+install takes one from an IMAGE instead: an OCI layout (a folder), an OCI or docker
+archive, or the name of an image in a registry, with the passwords of docker's
+configuration. An image of a distribution with Wine is trimmed in the same way; one of
+a runtime, which its label io.winbox.runtime says, is taken as it is.
 
 ls lists the runtimes; the default, marked with a star, is what launch takes for
 64-bit programs. rm removes some, verify reads them whole and compares them with
@@ -57,22 +63,22 @@ container uses them. It lists what it removes, or with --dry-run would remove.
     winbox runtime build
     winbox launch --runtime wine-10.0-i386 ./app.exe`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "wow64", Value: string(wine.WoW64I386), Usage: "build: how 32-bit programs run, `KIND`: i386, new or none"},
+			&cli.StringFlag{Name: "wow64", Value: string(wine.WoW64I386), Usage: "build, install: how 32-bit programs run, `KIND`: i386, new or none"},
 			&cli.StringFlag{Name: "from", Usage: "build: take Wine from a root file system, `FILE`: a folder or a tar file"},
 			&cli.StringFlag{Name: "mirror", DefaultText: "the host's", Usage: "build: take Debian's packages from `URL`"},
-			&cli.BoolFlag{Name: "all", Usage: "build: keep what is for games, films, scanners and Wine's own desktop; prune: remove runtimes with a name, too"},
-			&cli.BoolFlag{Name: "replace", Usage: "build: take the name of another runtime, and remove that"},
+			&cli.BoolFlag{Name: "all", Usage: "build, install: keep what is for games, films, scanners and Wine's own desktop; prune: remove runtimes with a name, too"},
+			&cli.BoolFlag{Name: "replace", Usage: "build, install: take the name of another runtime, and remove that"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "prune: only say what would be removed"},
 			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "table", Usage: "ls, prune: `FORMAT`: table or json"},
 		},
 		Action: func(c *cli.Context) error {
 			words := c.Args().Slice()
 			if len(words) == 0 {
-				return errors.New("runtime: what to do? (winbox runtime build|ls|prune|rm|verify [NAME...])")
+				return errors.New("runtime: what to do? (winbox runtime build|install|ls|prune|rm|verify [NAME...])")
 			}
 			action, known := runtimeActions[words[0]]
 			if !known {
-				return fmt.Errorf("runtime: %q is none of build, ls, prune, rm and verify", words[0])
+				return fmt.Errorf("runtime: %q is none of build, install, ls, prune, rm and verify", words[0])
 			}
 			if n := len(words) - 1; n < action.least || n > action.most {
 				return fmt.Errorf("runtime %s: takes %d to %d names, not %d", words[0], action.least, action.most, n)
@@ -88,14 +94,25 @@ container uses them. It lists what it removes, or with --dry-run would remove.
 }
 
 func buildRuntime(g *globals, c *cli.Context, names []string) error {
-	opt := wine.BuildOptions{
+	return makeRuntime(g, c, "building a runtime", wine.BuildOptions{
 		Name: strings.Join(names, ""), WoW64: wine.WoW64(c.String("wow64")), From: c.String("from"), Mirror: c.String("mirror"),
-		All: c.Bool("all"), Replace: c.Bool("replace"),
+	})
+}
+
+func installRuntime(g *globals, c *cli.Context, words []string) error {
+	opt := wine.BuildOptions{Image: words[0], Name: strings.Join(words[1:], "")}
+	if c.IsSet("wow64") {
+		opt.WoW64 = wine.WoW64(c.String("wow64"))
 	}
+	return makeRuntime(g, c, "installing a runtime", opt)
+}
+
+func makeRuntime(g *globals, c *cli.Context, title string, opt wine.BuildOptions) error {
+	opt.All, opt.Replace = c.Bool("all"), c.Bool("replace")
 	// What is half made must go when the user loses patience.
 	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	bar := newProgress(g.stderr, "building a runtime", "a minute or two")
+	bar := newProgress(g.stderr, title, "a minute or two")
 	defer bar.done()
 	store := wine.OpenStore(g.dataRoot)
 	record, err := store.Build(ctx, opt, bar.step)

@@ -11,7 +11,7 @@ func TestRuntimeErrors(t *testing.T) {
 	t.Setenv("WINBOX_DATA", t.TempDir())
 	for _, test := range []struct{ args, want string }{
 		{"runtime", "what to do"},
-		{"runtime make", `"make" is none of build, ls, prune, rm and verify`},
+		{"runtime make", `"make" is none of build, install, ls, prune, rm and verify`},
 		{"runtime rm", "takes 1 to 100 names, not 0"},
 		{"runtime build a b", "takes 0 to 1 names, not 2"},
 		{"runtime ls --wow64 new", "has no flag --wow64"},

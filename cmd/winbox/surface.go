@@ -87,7 +87,7 @@ func arguments(command string) [][]string {
 	case "image":
 		return [][]string{{"prelink"}, {"FILE"}}
 	case "runtime":
-		return [][]string{{"build", "ls", "prune", "rm", "verify"}}
+		return [][]string{{"build", "install", "ls", "prune", "rm", "verify"}}
 	case "completion":
 		return [][]string{{"bash", "zsh", "fish"}}
 	case "man":

@@ -1,0 +1,272 @@
+package images
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// platform is that of the images: what a runtime has for 32-bit programs lies in an amd64 image, too.
+var platform = v1.Platform{OS: "linux", Architecture: "amd64"}
+
+// layerTypes are the kinds of layers that are understood. Those that an image names to be fetched from elsewhere
+// ("foreign") are not.
+var layerTypes = []types.MediaType{
+	types.OCILayer, types.OCILayerZStd, types.OCIUncompressedLayer, types.DockerLayer, types.DockerUncompressedLayer,
+	"application/vnd.docker.image.rootfs.diff.tar.zstd",
+}
+
+// Unpack unpacks an image into a folder that is made for it: that of an OCI layout (a folder), of an OCI or docker archive
+// (a tar file), or of a registry, when there is no such file. It gives the labels of the image.
+//
+// Registries get the passwords of docker's or podman's configuration. Only those on this host are spoken to without TLS.
+//
+// progress is told how many of how many layers are done; it may be nil.
+func Unpack(ctx context.Context, from, to string, limits Limits, progress func(done, total int)) (labels map[string]string, err error) {
+	image, clean, err := open(ctx, from, filepath.Dir(to), limits)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", from, err)
+	}
+	defer func() { err = errors.Join(err, clean()) }()
+	if labels, err = unpack(image, to, limits, progress); err != nil {
+		return nil, fmt.Errorf("image %s: %w", from, err)
+	}
+	return labels, nil
+}
+
+// open finds an image; temporary is a folder in which it may make one, which clean removes.
+func open(ctx context.Context, from, temporary string, limits Limits) (image v1.Image, clean func() error, err error) {
+	clean = func() error { return nil }
+	info, err := os.Stat(from)
+	switch {
+	case err != nil && (strings.HasPrefix(from, "/") || strings.HasPrefix(from, ".")):
+		return nil, nil, err
+	case err != nil:
+		image, err = pull(ctx, from)
+	case info.IsDir():
+		image, err = fromLayout(from)
+	default:
+		var isLayout bool
+		if isLayout, err = hasEntry(from, "oci-layout"); err != nil {
+			return nil, nil, err
+		}
+		if !isLayout {
+			image, err = tarball.ImageFromPath(from, nil)
+			break
+		}
+		var dir string
+		if dir, err = os.MkdirTemp(temporary, "layout-"); err != nil {
+			return nil, nil, err
+		}
+		clean = func() error { return os.RemoveAll(dir) }
+		if err = unarchive(from, dir, limits); err == nil {
+			image, err = fromLayout(dir)
+		}
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, clean())
+	}
+	return image, clean, nil
+}
+
+// pull finds an image in a registry.
+func pull(ctx context.Context, from string) (v1.Image, error) {
+	ref, err := name.ParseReference(from)
+	if err != nil {
+		return nil, fmt.Errorf("neither a file nor the name of an image: %w", err)
+	}
+	if registry := ref.Context().Registry; registry.Scheme() == "http" && !isLoopback(registry.RegistryStr()) {
+		// Addresses of private networks, which the library would take for safe.
+		return nil, fmt.Errorf("the registry %s would be spoken to without TLS: only one on this host may be", registry)
+	}
+	return remote.Image(ref, remote.WithContext(ctx), remote.WithPlatform(platform), remote.WithAuthFromKeychain(authn.DefaultKeychain))
+}
+
+func isLoopback(registry string) bool {
+	host, _, err := net.SplitHostPort(registry)
+	if err != nil {
+		host = registry
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// fromLayout finds the image in an OCI layout: the only one, or the only one for the platform.
+func fromLayout(dir string) (v1.Image, error) {
+	index, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		return nil, err
+	}
+	return fromIndex(index, 0)
+}
+
+func fromIndex(index v1.ImageIndex, depth int) (v1.Image, error) {
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	fits := slices.DeleteFunc(slices.Clone(manifest.Manifests), func(d v1.Descriptor) bool {
+		return !d.MediaType.IsImage() && !d.MediaType.IsIndex() || d.Platform != nil && !d.Platform.Satisfies(platform)
+	})
+	if len(fits) != 1 {
+		return nil, fmt.Errorf("it has %d images for %s, want one", len(fits), platform)
+	}
+	if fits[0].MediaType.IsIndex() {
+		if depth == 3 {
+			return nil, errors.New("its lists of images have lists in them, too many times")
+		}
+		inner, err := index.ImageIndex(fits[0].Digest)
+		if err != nil {
+			return nil, err
+		}
+		raw, err := inner.RawManifest()
+		if err != nil {
+			return nil, err
+		}
+		if err := check(raw, fits[0].Digest); err != nil {
+			return nil, err
+		}
+		return fromIndex(inner, depth+1)
+	}
+	image, err := index.Image(fits[0].Digest)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := image.RawManifest()
+	if err != nil {
+		return nil, err
+	}
+	return image, check(raw, fits[0].Digest)
+}
+
+// check compares data with its digest.
+func check(data []byte, want v1.Hash) error {
+	got, _, err := v1.SHA256(bytes.NewReader(data))
+	if err == nil && got != want {
+		err = fmt.Errorf("its digest is %s, not %s", got, want)
+	}
+	return err
+}
+
+func unpack(image v1.Image, to string, limits Limits, progress func(done, total int)) (map[string]string, error) {
+	manifest, err := image.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	for _, layer := range manifest.Layers {
+		if !slices.Contains(layerTypes, layer.MediaType) {
+			return nil, fmt.Errorf("it has a layer of the kind %s, which is not understood", layer.MediaType)
+		}
+	}
+	raw, err := image.RawConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	if err := check(raw, manifest.Config.Digest); err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	config, err := v1.ParseConfigFile(bytes.NewReader(raw))
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	if config.OS != "linux" || config.Architecture != platform.Architecture {
+		return nil, fmt.Errorf("it is for %s/%s, want %s", config.OS, config.Architecture, platform)
+	}
+	layers, err := image.Layers()
+	if err != nil {
+		return nil, err
+	}
+	if len(layers) != len(config.RootFS.DiffIDs) {
+		return nil, fmt.Errorf("it has %d layers, and digests of %d", len(layers), len(config.RootFS.DiffIDs))
+	}
+	if err := os.Mkdir(to, 0o755); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(to)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	u := NewUnpacker(root, limits)
+	for i, layer := range layers {
+		if progress != nil {
+			progress(i, len(layers))
+		}
+		if err := u.verified(layer, config.RootFS.DiffIDs[i]); err != nil {
+			return nil, fmt.Errorf("layer %d of %d: %w", i+1, len(layers), err)
+		}
+	}
+	return config.Config.Labels, nil
+}
+
+// verified applies a layer and checks that it is what the configuration says.
+func (u *Unpacker) verified(layer v1.Layer, want v1.Hash) error {
+	stream, err := layer.Uncompressed()
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	h := sha256.New()
+	if err := u.Layer(io.TeeReader(stream, h)); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); want.Algorithm != "sha256" || got != want.Hex {
+		return fmt.Errorf("its digest is sha256:%s, not %s", got, want)
+	}
+	return nil
+}
+
+// hasEntry looks for a file in a tar file.
+func hasEntry(file, want string) (bool, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	for t := tar.NewReader(f); ; {
+		h, err := t.Next()
+		switch {
+		case err == io.EOF:
+			return false, nil
+		case err != nil:
+			return false, fmt.Errorf("not an archive of an image: %w", err)
+		case strings.TrimPrefix(h.Name, "./") == want:
+			return true, nil
+		}
+	}
+}
+
+// unarchive unpacks an archive of an OCI layout, which has no links.
+func unarchive(file, to string, limits Limits) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	root, err := os.OpenRoot(to)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	u := NewUnpacker(root, limits)
+	u.plain = true
+	return u.Layer(f)
+}
