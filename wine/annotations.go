@@ -16,6 +16,7 @@ const (
 	annotationRuntime    = "io.winbox.runtime"
 	annotationEncoding   = "io.winbox.encoding"
 	annotationPrefix     = "io.winbox.prefix"
+	annotationPipes      = "io.winbox.pipes"
 	annotationReserve    = "io.winbox.layout.reserve"
 	annotationSharedHeap = "io.winbox.layout.sharedheap"
 	annotationStrict     = "io.winbox.layout.strict"
@@ -26,7 +27,7 @@ const (
 
 // Annotations lists them, as `winbox features` does.
 func Annotations() []string {
-	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationPrefix, annotationEncoding, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop, annotationLinger, annotationDisplay}
+	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationPrefix, annotationEncoding, annotationPipes, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop, annotationLinger, annotationDisplay}
 }
 
 // planned are annotations, and values of them, that are not carried out yet: whoever sets one must not believe that it is.
@@ -61,6 +62,7 @@ type wishes struct {
 	stop     Stop
 	linger   bool
 	encoding Encoding
+	pipes    Pipes
 	space    Wishes
 	display  Display
 	// prefix is the destination of a mount; empty for a prefix that goes with the container.
@@ -91,6 +93,9 @@ func readWishes(annotations map[string]string) (w wishes, err error) {
 	}
 	if w.display, err = DisplayOf(annotations); err != nil {
 		return w, err
+	}
+	if w.pipes, err = ParsePipes(annotations[annotationPipes]); err != nil {
+		return w, bad(annotationPipes, "%v", err)
 	}
 	if w.space.Reserve, err = preload.ParseRanges(annotations[annotationReserve]); err != nil {
 		return w, bad(annotationReserve, "%v", err)

@@ -217,7 +217,7 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	}
 	given = append(given, display...)
 	given = append(given, r.preloadMounts(scratch, p.User.UID, p.User.GID, b.wishes.space)...)
-	given = append(given, t.localeMount(b.wishes.encoding, scratch, r.DataDir))
+	given = append(given, t.localeMount(b.wishes.encoding, scratch, r.DataDir), t.pipesMount())
 	given = append(given, t.stopMounts()...)
 	spec.Mounts = slices.Concat(own, given, onDrives)
 
@@ -235,20 +235,16 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 		return nil, err
 	}
 	defer file.Close()
-	image, err := b.examine(r, file)
+	image, command, err := b.examine(r, file, program, p.Terminal)
 	if err != nil {
 		return nil, fmt.Errorf("process.args[0]: %q: %w", p.Args[0], err)
 	}
 	image.runtime = t.Runtime.root // the prefix leads there, also when the Wine is of the root file system
-	loader, preloader, err := r.Loader(image.Machine)
-	if err != nil {
-		return nil, err
-	}
 	stops, err := r.Stops(image, b.wishes.stop)
 	if err != nil {
 		return nil, err
 	}
-	p.Args = append([]string{preloader, loader, program}, p.Args[1:]...)
+	p.Args = append(command, p.Args[1:]...)
 	p.Env = r.inContainer(p.Env, b.wishes.boot, b.wishes.display.environment())
 	lean := leanFor(b.wishes.boot, b.wishes.display, p.Env) && !b.files.Exists("/etc/localtime") && Lean(file)
 	prefix, err := b.prefix(t, scratch, users, lean)
@@ -278,17 +274,22 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	}}, nil
 }
 
-// examine reads the program's headers and plans its address space.
-func (b *Bundle) examine(r *Runtime, file *os.File) (*Image, error) {
+// examine reads the program's headers, plans its address space, and gives the command that runs it.
+func (b *Bundle) examine(r *Runtime, file *os.File, program string, terminal bool) (*Image, []string, error) {
 	info, err := file.Stat()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	headers, err := pe.Open(file, info.Size())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return r.Examine(headers, b.wishes.space)
+	image, err := r.Examine(headers, b.wishes.space)
+	if err != nil {
+		return nil, nil, err
+	}
+	command, err := r.command(image.Machine, program, !terminal && b.wishes.pipes.Bridged(headers))
+	return image, command, err
 }
 
 // runtime is the Wine of the container, and the mounts that bring it in when it is the template's.
@@ -602,7 +603,7 @@ func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (windows 
 	if r == nil {
 		return nil, false, errors.New("the container's Wine is gone")
 	}
-	b := &Bundle{files: files}
+	b := &Bundle{files: files, wishes: wishes{pipes: Pipes(spec.Annotations[annotationPipes])}}
 	for _, letter := range "abdefghijklmnopqrstuvwxyz" { // C: apart
 		if files.IsDir(path.Join(drivesDir, string(letter))) {
 			b.drives.mounts = append(b.drives.mounts, driveMountPoint{target: target{drive: byte(letter)}})
@@ -613,16 +614,12 @@ func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (windows 
 		return nil, false, err
 	}
 	defer file.Close()
-	image, err := b.examine(r, file)
+	_, command, err := b.examine(r, file, program, p.Terminal)
 	if err != nil {
 		return nil, false, fmt.Errorf("%q: %w", p.Args[0], err)
 	}
-	loader, preloader, err := r.Loader(image.Machine)
-	if err != nil {
-		return nil, false, err
-	}
 	q := *p
-	q.Args = append([]string{preloader, loader, program}, p.Args[1:]...)
+	q.Args = append(command, p.Args[1:]...)
 	var display map[string]string
 	if spec.Annotations[annotationDisplay] != "" {
 		display = displayVariables(main.Env)

@@ -64,13 +64,15 @@ type Options struct {
 
 	// Network shares the host's network. Otherwise the container has a network of its own, with nothing in it.
 	Network bool
+	// Bridge gives the program Windows pipes for Unix ones: see [Pipes.Bridged].
+	Bridge bool
 	// Terminal gives the program a terminal.
 	Terminal bool
 }
 
 // Container makes the container of a launched program. Limits, seccomp and the cgroup path are left to the caller.
 func (t *Template) Container(opt Options) (*Container, error) {
-	loader, preloader, err := t.Runtime.Loader(opt.Machine)
+	loader, _, err := t.Runtime.Loader(opt.Machine)
 	if err != nil {
 		return nil, err
 	}
@@ -114,9 +116,11 @@ func (t *Template) Container(opt Options) (*Container, error) {
 		if _, err := opt.Encoding.codePage(); err != nil {
 			return nil, fmt.Errorf("encoding: %w", err)
 		}
-		spec.Mounts = append(spec.Mounts, t.localeMount(opt.Encoding, opt.Preload, t.Runtime.DataDir))
+		spec.Mounts = append(spec.Mounts, t.localeMount(opt.Encoding, opt.Preload, t.Runtime.DataDir), t.pipesMount())
 		spec.Mounts = append(spec.Mounts, t.stopMounts()...)
-		args = append([]string{preloader}, args...)
+		if args, err = t.Runtime.command(opt.Machine, program, opt.Bridge); err != nil {
+			return nil, err
+		}
 	}
 	spec.Process.Args = append(args, opt.Args...)
 	spec.Process.Env = env

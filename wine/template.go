@@ -157,7 +157,7 @@ func (t *Template) make(ctx context.Context, run Runner, progress Progress) (err
 		return err
 	}
 	step(3)
-	if err := errors.Join(draft.editRegistry(), draft.makeLocales()); err != nil {
+	if err := errors.Join(draft.editRegistry(), draft.makeLocales(), os.WriteFile(draft.pipes(), pipesAMD64, 0o644)); err != nil {
 		return err
 	}
 	step(4)

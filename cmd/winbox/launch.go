@@ -67,6 +67,7 @@ for a failure of winbox, 126 for a file that is no such program, 127 for none,
 			&cli.StringFlag{Name: "vnc", Usage: "show the virtual display to VNC clients at `ADDRESS`: the path of a socket to be made, or 127.0.0.1:PORT"},
 			&cli.StringFlag{Name: "stop", DefaultText: "by signal", Usage: "what a signal becomes, `EVENT`: ctrl-c, ctrl-break, ctrl-close, ctrl-shutdown, wm-close or kill"},
 			&cli.BoolFlag{Name: "linger", Usage: "wait for all processes that the program has started"},
+			&cli.StringFlag{Name: "pipes", Value: string(wine.PipesAuto), Usage: "what a Unix pipe is to the program, `PIPES`: windows, unix, or auto, which looks at its imports"},
 			&cli.BoolFlag{Name: "strict", Usage: "fail rather than run with an address space that is not as planned"},
 			&cli.StringFlag{Name: "shared-heap", Value: "16m", Usage: "memory that all 32-bit programs of the container share, `SIZE`; 0 for none"},
 			&cli.BoolFlag{Name: "rootless", Usage: "use a user namespace, even as root"},
@@ -101,6 +102,9 @@ type launch struct {
 	lean    bool // see wine.Lean
 	scratch wine.Scratch
 	wishes  wine.Wishes
+	pipes   wine.Pipes
+	// bridge tells that the program gets Windows pipes for Unix ones.
+	bridge bool
 	// statusFile is where finish tells what happened; nil without --status-file.
 	statusFile *os.File
 	// prefix is the persistent prefix, or nil.
@@ -119,6 +123,9 @@ func (l *launch) run() error {
 	var err error
 	if l.display, err = l.findDisplay(); err != nil {
 		return err
+	}
+	if l.pipes, err = wine.ParsePipes(l.c.String("pipes")); err != nil {
+		return fmt.Errorf("--pipes: %w", err)
 	}
 	asked := l.c.String("runtime")
 	template, err := prepare(l.c.Context, l.globals, asked, l.stderr)
@@ -217,7 +224,13 @@ func (l *launch) inspect(template *wine.Template) error {
 		return fmt.Errorf("%s: %w", l.c.Args().First(), err)
 	}
 	l.lean = wine.Lean(file)
+	l.bridge = !hasTerminal() && l.pipes.Bridged(image)
 	return nil
+}
+
+// hasTerminal says whether the program gets a terminal of its own.
+func hasTerminal() bool {
+	return term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd()))
 }
 
 // runIn makes the container, runs the program and removes the container.
@@ -300,7 +313,7 @@ func (l *launch) container(template *wine.Template) (*wine.Container, error) {
 		Boot: wine.Boot(l.c.String("boot")), Prefix: l.prefix, Scratch: l.scratch.Prefix(), Encoding: wine.Encoding(l.c.String("encoding")), UID: uid, GID: gid, Rootless: l.rootless,
 		Preload: l.scratch, Wishes: l.wishes, Display: l.display,
 		Lean:     l.lean,
-		Terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())),
+		Terminal: hasTerminal(), Bridge: l.bridge,
 	}
 	switch network := l.c.String("network"); network {
 	case "none":

@@ -262,8 +262,8 @@ func keptPlan(ct *sandbox.Container) (*preload.Layout, string, error) {
 		return nil, "", err
 	}
 	program := ""
-	if spec.Process != nil && len(spec.Process.Args) > 2 { // preloader, loader, program
-		program = strings.ReplaceAll(spec.Process.Args[2], `\`, "/")
+	if spec.Process != nil {
+		program = strings.ReplaceAll(wine.ProgramOf(spec.Process.Args), `\`, "/")
 	}
 	for _, dir := range ct.Scratch() {
 		plan, err := wine.Scratch(dir).ReadPlan()
