@@ -15,6 +15,7 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -152,7 +153,7 @@ func (s *Store) clean() error {
 
 // build makes the runtime in the draft folder and renames it.
 func (s *Store) build(ctx context.Context, opt BuildOptions, draft string, say func(int, string)) (*Record, error) {
-	source, from := opt.From, opt.From
+	source, from, missing := opt.From, opt.From, ""
 	var err error
 	whole := false // nothing is to be left out
 	if opt.Image != "" {
@@ -164,7 +165,7 @@ func (s *Store) build(ctx context.Context, opt BuildOptions, draft string, say f
 		whole = labels[ImageLabel] != ""
 	} else if opt.From == "" {
 		from = filepath.Join(draft, "packages")
-		if source, err = fetch(ctx, opt, draft, from, say); err != nil {
+		if source, missing, err = fetch(ctx, opt, draft, from, say); err != nil {
 			return nil, err
 		}
 	} else if info, err := os.Stat(opt.From); err != nil {
@@ -218,7 +219,7 @@ func (s *Store) build(ctx context.Context, opt BuildOptions, draft string, say f
 		return nil, err
 	}
 	record.Untrimmed = untrimmed
-	record.Name, record.Source, record.Created = "", source, time.Now().UTC().Truncate(time.Second)
+	record.Name, record.Source, record.NoUpdates, record.Created = "", source, missing, time.Now().UTC().Truncate(time.Second)
 	if record.Digest, record.Size, err = treeDigest(tree); err != nil {
 		return nil, err
 	}
@@ -306,16 +307,17 @@ func (s *Store) collect(old *Record) error {
 	return s.removeTree(old)
 }
 
-// fetch makes a root file system of Debian's packages, and says where it came from.
-func fetch(ctx context.Context, opt BuildOptions, draft, to string, say func(int, string)) (source string, err error) {
+// fetch makes a root file system of Debian's packages, and says where it came from. missing says why it is without the
+// security updates: their archive changes often, and a mirror of it that is out of step must not stop every build.
+func fetch(ctx context.Context, opt BuildOptions, draft, to string, say func(int, string)) (source, missing string, err error) {
 	if _, err := exec.LookPath("mmdebstrap"); err != nil {
-		return "", errors.New("needs mmdebstrap, to take Wine out of Debian's packages: apt-get install mmdebstrap debian-archive-keyring (or give a root file system with --from)")
+		return "", "", errors.New("needs mmdebstrap, to take Wine out of Debian's packages: apt-get install mmdebstrap debian-archive-keyring (or give a root file system with --from)")
 	}
 	if !isFile(keyring) {
-		return "", fmt.Errorf("needs %s, to check the packages' signatures: apt-get install debian-archive-keyring", keyring)
+		return "", "", fmt.Errorf("needs %s, to check the packages' signatures: apt-get install debian-archive-keyring", keyring)
 	}
 	if os.Geteuid() != 0 {
-		return "", errors.New("needs root, to unpack Debian's packages (or give a root file system with --from)")
+		return "", "", errors.New("needs root, to unpack Debian's packages (or give a root file system with --from)")
 	}
 	from, security := opt.Mirror, strings.TrimRight(opt.Mirror, "/")+"-security"
 	if from == "" {
@@ -323,21 +325,50 @@ func fetch(ctx context.Context, opt BuildOptions, draft, to string, say func(int
 	}
 	settings := filepath.Join(draft, "apt.conf")
 	if err := os.WriteFile(settings, aptSettings(ctx), 0o600); err != nil {
-		return "", err
+		return "", "", err
 	}
 	temporary := filepath.Join(draft, "tmp")
 	if err := os.Mkdir(temporary, 0o755); err != nil {
-		return "", err
+		return "", "", err
 	}
 	if err := os.Chmod(draft, 0o755); err != nil { // apt fetches as another user
-		return "", err
+		return "", "", err
 	}
-	architectures, include := packages(opt.WoW64)
+	whole, updates := "deb "+from+" "+suite+" main", "deb "+security+" "+securitySuite+" main"
 	say(stepLists, "fetching the lists of packages")
+	last, err := bootstrap(ctx, opt.WoW64, draft, to, []string{whole, updates}, say)
+	if why := fault(last, "-security"); err != nil && why != "" && ctx.Err() == nil {
+		missing = why
+		if err := removeTree(to); err != nil {
+			return "", "", err
+		}
+		say(stepLists, "fetching the lists of packages, without security updates")
+		_, err = bootstrap(ctx, opt.WoW64, draft, to, []string{whole}, say)
+	}
+	if err != nil {
+		return "", "", err
+	}
+	return from + " " + suite, missing, nil
+}
+
+// fault is the last error of apt's that names a part of an archive; empty when there is none.
+func fault(lines []string, part string) string {
+	for _, line := range slices.Backward(lines) {
+		if text, ok := strings.CutPrefix(line, "E: "); ok && strings.Contains(text, part) {
+			return text
+		}
+	}
+	return ""
+}
+
+// bootstrap unpacks the packages out of some sources, by mmdebstrap; last is what that said at the end.
+func bootstrap(ctx context.Context, how WoW64, draft, to string, sources []string, say func(int, string)) (last []string, err error) {
+	settings, temporary := filepath.Join(draft, "apt.conf"), filepath.Join(draft, "tmp")
+	architectures, include := packages(how)
 	// Packages are unpacked (extract) but not installed: none of their scripts runs.
 	cmd := exec.CommandContext(ctx, "mmdebstrap", "--variant=extract", "--format=directory", "--verbose", "--keyring="+keyring, "--aptopt="+settings,
-		"--architectures="+strings.Join(architectures, ","), "--include="+strings.Join(include, ","), suite, to,
-		"deb "+from+" "+suite+" main", "deb "+security+" "+securitySuite+" main")
+		"--architectures="+strings.Join(architectures, ","), "--include="+strings.Join(include, ","), suite, to)
+	cmd.Args = append(cmd.Args, sources...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+temporary, "LC_ALL=C.UTF-8")
 	// In namespaces of its own: whatever it mounts is seen by nobody else, and all that it starts ends with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -345,7 +376,7 @@ func fetch(ctx context.Context, opt BuildOptions, draft, to string, say func(int
 	}
 	read, write, err := os.Pipe()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer read.Close()
 	cmd.Stdout, cmd.Stderr = write, write
@@ -355,16 +386,16 @@ func fetch(ctx context.Context, opt BuildOptions, draft, to string, say func(int
 	err = cmd.Start()
 	write.Close()
 	if err != nil {
-		return "", fmt.Errorf("start mmdebstrap: %w", err)
+		return nil, fmt.Errorf("start mmdebstrap: %w", err)
 	}
-	last := follow(read, say)
+	last = follow(read, say)
 	if err := cmd.Wait(); err != nil {
 		if ctx.Err() != nil {
-			return "", ctx.Err()
+			return nil, ctx.Err()
 		}
-		return "", fmt.Errorf("mmdebstrap: %w; it said last:\n%s", err, strings.Join(last, "\n"))
+		return last, fmt.Errorf("mmdebstrap: %w; it said last:\n%s", err, strings.Join(last, "\n"))
 	}
-	return from + " " + suite, nil
+	return last, nil
 }
 
 // follow reads what mmdebstrap says, tells how far it is, and gives the last lines.

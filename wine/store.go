@@ -48,8 +48,10 @@ type Record struct {
 	// SmallestStack is what a stack has at least, in bytes, if Wine was changed for that: see allowSmallStacks.
 	SmallestStack uint64 `json:"smallestStack,omitempty"`
 	// Source says where that came from.
-	Source  string    `json:"source"`
-	Created time.Time `json:"created"`
+	Source string `json:"source"`
+	// NoUpdates says why it was made without the security updates of the distribution; empty when it has them.
+	NoUpdates string    `json:"noUpdates,omitempty"`
+	Created   time.Time `json:"created"`
 }
 
 // ErrNoRuntime says that a name or digest is not that of a runtime.

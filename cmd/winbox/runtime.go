@@ -124,6 +124,9 @@ func makeRuntime(g *globals, c *cli.Context, title string, opt wine.BuildOptions
 		return err
 	}
 	bar.done()
+	if record.NoUpdates != "" {
+		fmt.Fprintf(g.stderr, "winbox: warning: built without security updates, which could not be had (%s): build it anew later, with --replace\n", record.NoUpdates)
+	}
 	fmt.Fprintf(g.stderr, "Wine %s, %s of %s, %s\n", record.Wine, preload.FormatSize(uint64(record.Size)), preload.FormatSize(uint64(record.Untrimmed)), record.Digest)
 	_, err = fmt.Fprintln(c.App.Writer, record.Name)
 	return err
