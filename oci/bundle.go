@@ -117,6 +117,12 @@ func VersionAtLeast(version string, major, minor int) bool {
 	return m > major || m == major && n >= minor
 }
 
+// HasDrive says whether a path begins with a drive letter, as Windows writes absolute paths. Only Windows containers can
+// have one.
+func HasDrive(name string) bool {
+	return len(name) > 2 && name[1] == ':' && (name[2] == '\\' || name[2] == '/') && 'a' <= name[0]|0x20 && name[0]|0x20 <= 'z'
+}
+
 // check makes sure of what every container needs; what concerns the set-up is
 // checked where it is compiled.
 func check(spec *specs.Spec) error {
@@ -131,7 +137,7 @@ func check(spec *specs.Spec) error {
 		return errors.New("process: missing")
 	case len(spec.Process.Args) == 0 || spec.Process.Args[0] == "":
 		return errors.New("process.args: empty")
-	case !filepath.IsAbs(spec.Process.Cwd):
+	case !filepath.IsAbs(spec.Process.Cwd) && !HasDrive(spec.Process.Cwd):
 		return fmt.Errorf("process.cwd: %q is not an absolute path", spec.Process.Cwd)
 	case spec.Linux == nil:
 		return errors.New("linux: missing")

@@ -151,6 +151,22 @@ func openRegular(fd int, name string) (*os.File, error) {
 	return os.NewFile(uintptr(again), name), nil
 }
 
+// Symlink makes a symbolic link in a directory.
+func (f *Files) Symlink(dir, name, target string) error {
+	fd, _, err := f.walk(dir)
+	if err == nil && fd < 0 {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.Symlinkat(target, fd, name); err != nil {
+		return &fs.PathError{Op: "symlink", Path: path.Join(dir, name), Err: err}
+	}
+	return nil
+}
+
 // Exists tells whether a path leads to anything.
 func (f *Files) Exists(name string) bool {
 	fd, _, err := f.walk(name)
@@ -193,9 +209,19 @@ func (f *Files) spelling(dir, name string) (string, bool) {
 	if f.Exists(path.Join(dir, name)) {
 		return name, true
 	}
+	for _, have := range f.Names(dir) {
+		if strings.EqualFold(have, name) {
+			return have, true
+		}
+	}
+	return "", false
+}
+
+// Names lists a directory, as far as it can be listed.
+func (f *Files) Names(dir string) []string {
 	fd, resolved, err := f.walk(dir)
 	if err != nil {
-		return "", false
+		return nil
 	}
 	var names []string
 	for _, m := range f.mounts {
@@ -213,12 +239,7 @@ func (f *Files) spelling(dir, name string) (string, bool) {
 			names = append(names, listed...)
 		}
 	}
-	for _, have := range names {
-		if strings.EqualFold(have, name) {
-			return have, true
-		}
-	}
-	return "", false
+	return names
 }
 
 // position is a place on the way along a path; fd is -1 for a directory that

@@ -85,10 +85,10 @@ func TestBundle(t *testing.T) {
 		{"all of the exit code's low byte", nil, []string{system32 + "cmd.exe", "/c", "exit 300"}, 44, ""},
 		{"a file of the root", nil, []string{"/app/7za.exe", "h", "-scrcCRC32", "/app/nothing"}, 1, ""},
 		{"in PATH", func(s *specs.Spec) { s.Process.Cwd = "/app" }, []string{"7za.exe", "l", "none.7z"}, 2, ""},
-		{"drive C: is the user's to write", user, []string{system32 + "cmd.exe", "/c", `echo a>C:\new.txt& type C:\new.txt& echo b>%TEMP%\new.txt& type %TEMP%\new.txt& echo %USERNAME%`}, 0, "a\nb\nwinbox\n"},
+		{"drive C: is the user's to write", user, []string{system32 + "cmd.exe", "/c", `echo a>C:\new.txt& type C:\new.txt& echo b>%TEMP%\new.txt& type %TEMP%\new.txt& echo %USERNAME%`}, 0, "a\nb\nuser\n"},
 		{"registry", user, []string{system32 + "cmd.exe", "/c", `reg add HKCU\Software\X /v v /d 1 >nul& reg query HKCU\Software\X /v v >nul& if not errorlevel 1 echo kept`}, 0, "kept\n"},
-		{"read-only root", nil, []string{system32 + "cmd.exe", "/c", `echo a>Z:\new.txt& if not exist Z:\new.txt echo read-only`}, 0, "read-only\n"},
-		{"current folder", func(s *specs.Spec) { s.Process.Cwd = "/app" }, []string{system32 + "cmd.exe", "/c", "cd"}, 0, "Z:\\app\n"},
+		{"read-only root", nil, []string{system32 + "cmd.exe", "/c", `echo a>D:\app\new.txt& if not exist D:\app\new.txt echo read-only`}, 0, "read-only\n"},
+		{"current folder", func(s *specs.Spec) { s.Process.Cwd = "/app" }, []string{system32 + "cmd.exe", "/c", "cd"}, 0, "D:\\app\n"},
 		{"root on drive C:", readWrite, []string{`C:\app\7za.exe`, "l", "none.7z"}, 2, ""},
 		{"Windows' own by name", func(s *specs.Spec) { s.Annotations = map[string]string{"io.winbox.handler": "windows"} }, []string{"cmd", "/c", "echo", "named"}, 0, "named\n"},
 		{"environment", func(s *specs.Spec) { s.Process.Env = append(s.Process.Env, "MINE=yours") }, []string{system32 + "cmd.exe", "/c", "echo %MINE%"}, 0, "yours\n"},
@@ -120,7 +120,7 @@ func TestBundleArchive(t *testing.T) {
 		}
 		return c.text()
 	}
-	run(0, "/app/7za.exe", "a", `Z:\box\out.7z`, "/box/in")
+	run(0, "/app/7za.exe", "a", `D:\box\out.7z`, "/box/in")
 	if out := run(0, "7za.exe", "l", "-slt", "/box/out.7z"); !strings.Contains(out, "Path = in\\a file.txt\nSize = 7\n") {
 		t.Errorf("the archive's list:\n%s", out)
 	}
@@ -182,7 +182,7 @@ func TestBundleMapped(t *testing.T) {
 		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 		s.Linux.UIDMappings = []specs.LinuxIDMapping{{HostID: 100000, Size: 1000}}
 		s.Linux.GIDMappings = []specs.LinuxIDMapping{{HostID: 100000, Size: 1000}}
-	}, system32+"cmd.exe", "/c", `echo a>C:\users\new.txt& type C:\users\new.txt& reg add HKCU\Software\X /v v /d 1 >nul&& reg query HKCU\Software\X >nul&& Z:\app\look.exe`)
+	}, system32+"cmd.exe", "/c", `echo a>C:\users\new.txt& type C:\users\new.txt& reg add HKCU\Software\X /v v /d 1 >nul&& reg query HKCU\Software\X >nul&& D:\box\look.exe`)
 	c := b.call("run", "--bundle", bundle, b.id("mapped")).wait()
 	if c.code() != 0 || !strings.HasPrefix(c.text(), "a\n") || c.err.Len() > 0 {
 		t.Errorf("exit code %d\n%s%s", c.code(), c.text(), c.err.String())
@@ -425,7 +425,7 @@ func TestBundleTerminal(t *testing.T) {
 	b := newBox(t)
 	c := b.call("run", "--bundle", b.bundle(func(s *specs.Spec) { s.Process.Terminal = true }, system32+"cmd.exe"), b.id("terminal"))
 	s := c.attach(console.WinSize{Width: 120, Height: 30})
-	s.shows(t, `Z:\\>`)
+	s.shows(t, `D:\\>`)
 	if _, err := s.Write([]byte("set /a 6*7\r")); err != nil {
 		t.Error(err)
 	}

@@ -23,11 +23,12 @@ const (
 	annotationStop       = "io.winbox.stop"
 	annotationDisplay    = "io.winbox.display"
 	annotationLinger     = "io.winbox.linger"
+	annotationDrives     = "io.winbox.drives"
 )
 
 // Annotations lists them, as `winbox features` does.
 func Annotations() []string {
-	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationPrefix, annotationEncoding, annotationPipes, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop, annotationLinger, annotationDisplay}
+	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationPrefix, annotationEncoding, annotationPipes, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop, annotationLinger, annotationDisplay, annotationDrives}
 }
 
 // planned are annotations, and values of them, that are not carried out yet: whoever sets one must not believe that it is.
@@ -65,6 +66,7 @@ type wishes struct {
 	pipes    Pipes
 	space    Wishes
 	display  Display
+	drives   []givenDrive
 	// prefix is the destination of a mount; empty for a prefix that goes with the container.
 	prefix string
 }
@@ -96,6 +98,9 @@ func readWishes(annotations map[string]string) (w wishes, err error) {
 	}
 	if w.pipes, err = ParsePipes(annotations[annotationPipes]); err != nil {
 		return w, bad(annotationPipes, "%v", err)
+	}
+	if w.drives, err = parseDrives(annotations[annotationDrives]); err != nil {
+		return w, bad(annotationDrives, "%v", err)
 	}
 	if w.space.Reserve, err = preload.ParseRanges(annotations[annotationReserve]); err != nil {
 		return w, bad(annotationReserve, "%v", err)

@@ -25,6 +25,11 @@ var crashAMD64 []byte
 // crashProgram is where a prefix has it: not in system32, which a 32-bit program has another one of.
 const crashProgram = `C:\windows\winbox-crash.exe`
 
+// volumesAMD64 answers for the drives when it is started (boot/volumes.c).
+//
+//go:embed boot/volumes-amd64.exe
+var volumesAMD64 []byte
+
 // bcryptAMD64 is bcryptprimitives.dll for a Wine before 9, which lacks it (boot/bcryptprimitives.c).
 //
 //go:embed boot/bcryptprimitives-amd64.dll
@@ -78,6 +83,9 @@ func chosenBoot(env []string) Boot {
 	}
 	return BootMinimal
 }
+
+// minimal says that nobody but winbox answers for drivers.
+func (b Boot) minimal() bool { return b == "" || b == BootMinimal }
 
 // check refuses an unknown profile; the empty one is [BootMinimal].
 func (b Boot) check() error {

@@ -20,7 +20,7 @@ func TestBootIsBuiltFromSource(t *testing.T) {
 		t.Skipf("needs mingw-w64 with gcc 12, here is %s", bytes.TrimSpace(version))
 	}
 	dir := t.TempDir()
-	for _, name := range []string{"Makefile", "nt.h", "wineboot.c", "auto.c", "auto.h", "devices.c", "devices.h", "explorer.c", "pipes.c", "crash.c", "stop.c", "bcryptprimitives.c"} {
+	for _, name := range []string{"Makefile", "nt.h", "wineboot.c", "auto.c", "auto.h", "devices.c", "devices.h", "volumes.c", "ntoskrnl.def", "explorer.c", "pipes.c", "crash.c", "stop.c", "bcryptprimitives.c"} {
 		if err := copyFile(filepath.Join("boot", name), filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -28,7 +28,7 @@ func TestBootIsBuiltFromSource(t *testing.T) {
 	if out, err := exec.Command("make", "-C", dir).CombinedOutput(); err != nil {
 		t.Fatalf("make: %v\n%s", err, out)
 	}
-	for name, committed := range map[string][]byte{"wineboot-amd64.exe": bootAMD64, "explorer-amd64.exe": explorerAMD64, "crash-amd64.exe": crashAMD64, "pipes-amd64.exe": pipesAMD64, "stop-amd64.exe": stopAMD64, "stop-386.exe": stopI386, "bcryptprimitives-amd64.dll": bcryptAMD64} {
+	for name, committed := range map[string][]byte{"wineboot-amd64.exe": bootAMD64, "explorer-amd64.exe": explorerAMD64, "volumes-amd64.exe": volumesAMD64, "crash-amd64.exe": crashAMD64, "pipes-amd64.exe": pipesAMD64, "stop-amd64.exe": stopAMD64, "stop-386.exe": stopI386, "bcryptprimitives-amd64.dll": bcryptAMD64} {
 		built, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)

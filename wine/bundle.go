@@ -25,16 +25,14 @@ type Bundle struct {
 	spec   specs.Spec // a copy, with the mounts and the process of the container to be made
 	files  *oci.Files
 	wishes wishes
-	// drives are those with a mount, and links the names in the root directory that drive C: links to.
+	// drives are those with a mount, and links the names in the root directory that drive C: links to. shown is what else
+	// of the root directory is on a drive. user is the Windows user.
 	drives drives
 	links  []string
 	// kept is the container's persistent prefix, or nil.
-	kept *Persistent
-}
-
-// HasDrive says whether a path begins with a drive letter, as Windows writes paths.
-func HasDrive(name string) bool {
-	return len(name) > 3 && name[1] == ':' && (name[2] == '\\' || name[2] == '/') && 'a' <= name[0]|0x20 && name[0]|0x20 <= 'z'
+	kept  *Persistent
+	shown shown
+	user  string
 }
 
 // Recognize looks whether a bundle is a Windows container: its first argument is a PE file, found as the container would
@@ -60,6 +58,7 @@ func Recognize(b *oci.Bundle) (*Bundle, error) {
 	if w.wishes, err = readWishes(b.Spec.Annotations); err != nil {
 		return nil, errors.Join(err, files.Close())
 	}
+	w.shown.given = w.wishes.drives
 	return w, nil
 }
 
@@ -111,10 +110,16 @@ func (b *Bundle) PersistentPrefix() (p *Persistent, owner Owner, err error) {
 // Close closes what Recognize has opened.
 func (b *Bundle) Close() error { return b.files.Close() }
 
+// hasDrive says whether the name of a program is a path on a drive, and not the drive alone.
+func hasDrive(name string) bool { return len(name) > 3 && oci.HasDrive(name) }
+
 // isWindows says whether a process's first argument is a Windows program.
 func isWindows(files *oci.Files, p *specs.Process) bool {
-	if HasDrive(p.Args[0]) {
+	if hasDrive(p.Args[0]) {
 		return true
+	}
+	if search, ok := windowsValue(p.Env, "PATH"); ok && search != "" && !strings.Contains(p.Args[0], "/") {
+		return true // a bare name, to be looked for on drives
 	}
 	_, windows := findProgram(files, p)
 	return windows
@@ -199,6 +204,11 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := b.shown.choose(&b.drives); err != nil {
+		return nil, err
+	}
+	b.shown.volumes(own)
+	b.user = userName(b.files, spec.Process.User)
 	given := []specs.Mount{
 		{Destination: runDir, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=755", "size=1m"}},
 		{Destination: prefixDir}, // what it shows depends on the program
@@ -207,7 +217,6 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	if b.copied(users) {
 		given = append(given, t.builtinMounts()...)
 	}
-	given = append(given, wine...)
 	if err := b.wishes.display.FindHost(os.Getenv); err != nil {
 		return nil, fmt.Errorf("annotations: %s: %w", annotationDisplay, err)
 	}
@@ -215,7 +224,11 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	given = append(given, display...)
+	around, err := b.around(t, p.Env)
+	if err != nil {
+		return nil, err
+	}
+	given = slices.Concat(given, wine, around, display)
 	given = append(given, r.preloadMounts(scratch, p.User.UID, p.User.GID, b.wishes.space)...)
 	given = append(given, t.localeMount(b.wishes.encoding, scratch, r.DataDir), t.pipesMount())
 	given = append(given, t.stopMounts()...)
@@ -239,14 +252,22 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("process.args[0]: %q: %w", p.Args[0], err)
 	}
+	pwd, err := b.workdir(&p)
+	if err != nil {
+		return nil, fmt.Errorf("process.cwd: %w", err)
+	}
 	image.runtime = t.Runtime.root // the prefix leads there, also when the Wine is of the root file system
 	stops, err := r.Stops(image, b.wishes.stop)
 	if err != nil {
 		return nil, err
 	}
-	p.Args = append(command, p.Args[1:]...)
-	p.Env = r.inContainer(p.Env, b.wishes.boot, b.wishes.display.environment())
-	lean := leanFor(b.wishes.boot, b.wishes.display, p.Env) && !b.files.Exists("/etc/localtime") && Lean(file)
+	arguments := p.Args[1:]
+	p.Args = append(command, arguments...)
+	p.Env = r.inContainer(p.Env, b.wishes.boot, b.wishes.display.environment(), b.user, pwd)
+	if b.wishes.boot.minimal() && image.needsVolumes(program, arguments) {
+		p.Env = append(p.Env, volumesSetting(b.volumes(onDrives, t.Prefix())))
+	}
+	lean := leanFor(b.wishes.boot, b.wishes.display, p.Env) && !b.files.Exists(localtime) && !zoned(around) && Lean(file)
 	prefix, err := b.prefix(t, scratch, users, lean)
 	if err != nil {
 		return nil, err
@@ -330,10 +351,31 @@ func (b *Bundle) runtime(t *Template) (*Runtime, []specs.Mount, error) {
 	if from := own.ownFile(caBundle); from != "" && !hasFile(b.files, caBundle) {
 		mounts = append(mounts, bindFile(from, caBundle))
 	}
-	if from := own.ownFile(zoneInfo); from != "" && namesZone(b.spec.Process.Env) && !b.files.IsDir(zoneInfo) {
-		mounts = append(mounts, bindFile(from, zoneInfo))
-	}
 	return own, mounts, nil
+}
+
+// around are the mounts that the variables of a container's process need: its locale, and its zone when that has a name. The
+// zone of a container without TZ is its own.
+func (b *Bundle) around(t *Template, env []string) ([]specs.Mount, error) {
+	have := make(map[string]string)
+	for _, setting := range env {
+		name, value, _ := strings.Cut(setting, "=")
+		have[name] = value
+	}
+	lang, _ := localeOf(have)
+	mounts, err := lang.mounts(t)
+	if err != nil {
+		return nil, err
+	}
+	asked := zoneOf(env)
+	if asked == "" {
+		return mounts, nil
+	}
+	zone, _, err := t.Runtime.zone(asked)
+	if err != nil {
+		return nil, fmt.Errorf("process.env: %w", err)
+	}
+	return append(mounts, zone...), nil
 }
 
 // mounts are the bundle's, those with a Windows path as destination apart and at their places. Such a place is a drive,
@@ -365,8 +407,18 @@ func (b *Bundle) mounts(t *Template) (own, onDrives []specs.Mount, err error) {
 // program gives the path by which Windows knows the program, and the file.
 func (b *Bundle) program(p *specs.Process) (name string, file *os.File, err error) {
 	asked := p.Args[0]
-	if HasDrive(asked) {
+	if hasDrive(asked) {
 		return b.onDrive(asked)
+	}
+	if search, ok := windowsValue(p.Env, "PATH"); ok && !strings.Contains(asked, "/") {
+		for dir := range strings.SplitSeq(search+`;C:\windows\system32;C:\windows`, ";") {
+			for _, suffix := range []string{"", ".exe"} {
+				if name, file, err = b.onDrive(strings.TrimRight(dir, `\/`) + `\` + asked + suffix); err == nil && pe.Sniff(file) {
+					return name, file, nil
+				}
+			}
+		}
+		return "", nil, fmt.Errorf("exec: %q: executable file not found in $PATH", asked)
 	}
 	resolved, windows := findProgram(b.files, p)
 	if !windows {
@@ -389,46 +441,106 @@ func (b *Bundle) program(p *specs.Process) (name string, file *os.File, err erro
 	if file, resolved, err = b.files.Open(resolved); err != nil {
 		return "", nil, notFound(asked, err)
 	}
-	name, err = onRoot(resolved)
-	return name, file, err
+	if name, err = b.show(resolved); err != nil {
+		file.Close()
+		return "", nil, fmt.Errorf("process.args[0]: %w", err)
+	}
+	return name, file, nil
 }
 
-// onRoot is the path of a file on drive Z:, which is the container's root. What is in the prefix or on a drive has a
-// shorter one, but none that is more right.
-func onRoot(name string) (string, error) {
-	for part := range strings.SplitSeq(strings.Trim(name, "/"), "/") {
-		if err := checkName(part); err != nil || strings.Contains(part, `\`) {
-			return "", fmt.Errorf("process.args[0]: %q: a Windows program cannot have this path", name)
+// show puts a file of the container's root on a drive, with all of its top-level folder, and gives its Windows path. Of the
+// root itself only the files are shown.
+func (b *Bundle) show(name string) (string, error) {
+	windows, err := b.shown.windows(name)
+	if err != nil {
+		return "", err
+	}
+	if b.shown.linux(name) == name { // on a drive by itself
+		return windows, nil
+	}
+	b.shown.top(name)
+	if path.Dir(name) == "/" {
+		for _, beside := range b.files.Names("/") {
+			if at := "/" + beside; !b.files.IsDir(at) {
+				b.shown.links = append(b.shown.links, at)
+			}
 		}
 	}
-	return `Z:` + strings.ReplaceAll(name, "/", `\`), nil
+	return windows, nil
 }
 
-// onDrive finds the program of a path with a drive letter. What the prefix has not got at the top of C: is what the root
-// file system has there: COPY app /app in an image, C:\app\app.exe as its command.
+// workdir sets the current directory, which may be given as a Windows path, and gives the path by which Wine finds it on a
+// drive.
+func (b *Bundle) workdir(p *specs.Process) (pwd string, err error) {
+	if asked := strings.TrimPrefix(p.Cwd, "/"); driveTarget().MatchString(asked) {
+		to, err := parseTarget(asked)
+		if err != nil {
+			return "", err
+		}
+		at, pwd := b.locate(to)
+		if !b.files.IsDir(at) && at != "/" {
+			return "", fmt.Errorf("%q: no such folder", asked)
+		}
+		b.link(to, at)
+		p.Cwd = pwd // for the root of a drive there is no other path
+		return pwd, nil
+	}
+	p.Cwd = path.Clean(p.Cwd)
+	if p.Cwd == "/" {
+		p.Cwd = b.shown.linux("/")
+		return p.Cwd, nil
+	}
+	if _, err := b.show(p.Cwd); err != nil {
+		return "", err
+	}
+	return b.shown.linux(p.Cwd), nil
+}
+
+// locate gives the Linux path in the container at which a Windows path lies, and the path by which Wine goes there. What
+// the prefix has not got at the top of C: is what the root file system has there: COPY app /app in an image, C:\app\app.exe
+// as its command.
+func (b *Bundle) locate(to target) (at, by string) {
+	base := path.Join(drivesDir, string(to.drive))
+	if shows, ok := b.shown.base(to.drive); ok {
+		at = b.files.MatchCase(shows, to.parts)
+		return at, b.shown.linux(at)
+	}
+	if to.drive == 'c' {
+		base = path.Join(prefixDir, "drive_c")
+	}
+	at = b.files.MatchCase(base, to.parts)
+	if to.drive == 'c' && len(to.parts) > 0 && !b.files.Exists(b.files.MatchCase(base, to.parts[:1])) {
+		if top := b.files.MatchCase("/", to.parts[:1]); b.files.Exists(top) {
+			at = b.files.MatchCase(top, to.parts[1:])
+			return at, path.Join(base, at)
+		}
+	}
+	return at, at
+}
+
+// link has the drive of a Windows path show what is at its Linux path, which locate has found.
+func (b *Bundle) link(to target, at string) {
+	switch {
+	case to.drive == b.shown.letter:
+		b.shown.top(at)
+	case to.drive == 'c' && !within(at, prefixDir):
+		if first, _, _ := strings.Cut(strings.TrimPrefix(at, "/"), "/"); !slices.Contains(b.links, first) {
+			b.links = append(b.links, first)
+		}
+	}
+}
+
+// onDrive finds the program of a path with a drive letter.
 func (b *Bundle) onDrive(asked string) (name string, file *os.File, err error) {
 	to, err := parseTarget(asked)
-	if err != nil || len(to.parts) == 0 {
+	if err != nil || to.drive == 0 || len(to.parts) == 0 {
 		return "", nil, fmt.Errorf("process.args[0]: %q is not the path of a program", asked)
 	}
-	base := path.Join(drivesDir, string(to.drive))
-	switch {
-	case to.drive == 'c':
-		base = path.Join(prefixDir, "drive_c")
-	case to.drive == 'z' && !b.drives.onDrive('z'):
-		base = "/"
-	}
-	at := b.files.MatchCase(base, to.parts)
-	file, _, err = b.files.Open(at)
-	if inPrefix := b.files.MatchCase(base, to.parts[:1]); errors.Is(err, fs.ErrNotExist) && to.drive == 'c' && !b.files.Exists(inPrefix) {
-		top := b.files.MatchCase("/", to.parts[:1])
-		if file, _, err = b.files.Open(b.files.MatchCase(top, to.parts[1:])); err == nil {
-			b.links = append(b.links, path.Base(top))
-		}
-	}
-	if err != nil {
+	at, _ := b.locate(to)
+	if file, _, err = b.files.Open(at); err != nil {
 		return "", nil, notFound(asked, err)
 	}
+	b.link(to, at)
 	return to.String(), file, nil
 }
 
@@ -535,10 +647,8 @@ func (b *Bundle) fillPrefix(t *Template, scratch Scratch, u users) (err error) {
 	if err != nil {
 		return err
 	}
-	if !b.drives.onDrive('z') {
-		if err := top.Symlink("/", "dosdevices/z:"); err != nil {
-			return err
-		}
+	if err := b.shown.make(top, owner); err != nil {
+		return err
 	}
 	for _, name := range b.links {
 		if err := top.Mkdir("drive_c", 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -548,33 +658,36 @@ func (b *Bundle) fillPrefix(t *Template, scratch Scratch, u users) (err error) {
 			return err
 		}
 	}
-	return nil
+	return makeProfile(top, b.user)
 }
 
 // inContainer adds Wine's variables to those of a process. What makes Wine find its parts is not for the bundle to say.
-func (r *Runtime) inContainer(env []string, boot Boot, display map[string]string) []string {
+// pwd is the current directory by way of a drive.
+func (r *Runtime) inContainer(env []string, boot Boot, display map[string]string, user, pwd string) []string {
 	have := make(map[string]string)
 	for _, setting := range env {
 		name, value, _ := strings.Cut(setting, "=")
 		have[name] = value
 	}
-	locale := have["LC_ALL"] + have["LC_CTYPE"] + have["LANG"]
-	for name, value := range r.baseEnvironment("") {
-		_, given := have[name]
-		switch name {
-		case "TZ": // the container's own
-			continue
-		case "LC_ALL", "LANG":
-			if locale != "" {
-				continue
-			}
-		case "PATH", "WINEDEBUG":
-			if given {
-				continue
-			}
-		}
-		have[name] = value
+	windowsVariables(have)
+	delete(have, volumes) // of the main process, whose environment exec takes over
+	delete(have, "TZ")
+	switch zone := zoneOf(env); {
+	case isUTC(zone):
+		have["TZ"] = "UTC0"
+	case zone != "" && !zoneName(zone):
+		have["TZ"] = zone
 	}
+	locale, _ := localeOf(have) // one that is none counts as C, as for the C library
+	for name, value := range r.baseEnvironment(user) {
+		switch _, given := have[name]; {
+		case given && slices.Contains([]string{"PATH", "WINEDEBUG", "WINETEMP", "WINETMP", "LANG"}, name):
+		default:
+			have[name] = value
+		}
+	}
+	locale.set(have)
+	have["PWD"] = pwd
 	maps.Copy(have, display)
 	boot.choose(have)
 	return settings(have)
@@ -603,27 +716,55 @@ func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (windows 
 	if r == nil {
 		return nil, false, errors.New("the container's Wine is gone")
 	}
-	b := &Bundle{files: files, wishes: wishes{pipes: Pipes(spec.Annotations[annotationPipes])}}
+	b := &Bundle{files: files, user: User, wishes: wishes{pipes: Pipes(spec.Annotations[annotationPipes])}}
 	for _, letter := range "abdefghijklmnopqrstuvwxyz" { // C: apart
 		if files.IsDir(path.Join(drivesDir, string(letter))) {
 			b.drives.mounts = append(b.drives.mounts, driveMountPoint{target: target{drive: byte(letter)}})
 		}
+		if files.IsDir(path.Join(prefixDir, (&shown{letter: byte(letter)}).folder())) && files.IsDir(path.Join(prefixDir, "dosdevices", string(letter)+":")) {
+			b.shown.letter = byte(letter)
+		}
+	}
+	if b.shown.given, err = parseDrives(spec.Annotations[annotationDrives]); err != nil {
+		return nil, false, err
 	}
 	program, file, err := b.program(p)
 	if err != nil {
 		return nil, false, err
 	}
 	defer file.Close()
+	q := *p
+	pwd, err := b.workdir(&q)
+	if err != nil {
+		return nil, false, fmt.Errorf("cwd: %w", err)
+	}
+	for _, link := range b.shown.links { // of folders that no drive has shown until now
+		dir := path.Join(prefixDir, b.shown.folder(), path.Dir(link))
+		if at := path.Join(dir, path.Base(link)); !files.Exists(at) && files.Exists(link) {
+			if err := files.Symlink(dir, path.Base(link), link); err != nil && !errors.Is(err, fs.ErrExist) {
+				return nil, false, fmt.Errorf("show %s on drive %c: %w", link, b.shown.letter-0x20, err)
+			}
+		}
+	}
+	for _, name := range b.links {
+		if err := files.Symlink(path.Join(prefixDir, "drive_c"), name, "/"+name); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, false, fmt.Errorf("show /%s on drive C: %w", name, err)
+		}
+	}
 	_, command, err := b.examine(r, file, program, p.Terminal)
 	if err != nil {
 		return nil, false, fmt.Errorf("%q: %w", p.Args[0], err)
 	}
-	q := *p
+	for _, setting := range main.Env {
+		if name, ok := strings.CutPrefix(setting, "USER="); ok {
+			b.user = name
+		}
+	}
 	q.Args = append(command, p.Args[1:]...)
 	var display map[string]string
 	if spec.Annotations[annotationDisplay] != "" {
 		display = displayVariables(main.Env)
 	}
-	q.Env = r.inContainer(p.Env, chosenBoot(main.Env), display)
+	q.Env = r.inContainer(p.Env, chosenBoot(main.Env), display, b.user, pwd)
 	return &q, true, nil
 }

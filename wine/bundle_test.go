@@ -150,19 +150,20 @@ func container(t *testing.T, b *oci.Bundle) (*Container, *Template, Scratch, err
 // TestContainerProgram checks by which path Windows will know the program.
 func TestContainerProgram(t *testing.T) {
 	for _, test := range []struct{ arg, want, err string }{
-		{arg: "/app/a.exe", want: `Z:\app\a.exe`},
-		{arg: "a.exe", want: `Z:\app\a.exe`},
-		{arg: "app/a.exe", want: `Z:\app\a.exe`},
+		{arg: "/app/a.exe", want: `E:\app\a.exe`},
+		{arg: "a.exe", want: `E:\app\a.exe`},
+		{arg: "app/a.exe", want: `E:\app\a.exe`},
 		{arg: `C:\APP\A.exe`, want: `C:\APP\A.exe`},
 		{arg: `c:\top.exe`, want: `C:\top.exe`},
-		{arg: `Z:\app\a.exe`, want: `Z:\app\a.exe`},
+		{arg: `e:\APP\a.exe`, want: `E:\APP\a.exe`},
+		{arg: `Z:\app\a.exe`, err: "no such file"},
 		{arg: `D:\a.exe`, want: `D:\a.exe`},
 		{arg: `C:\data\a.exe`, want: `C:\data\a.exe`},
 		{arg: `C:\none\a.exe`, err: "no such file"},
-		{arg: `E:\a.exe`, err: "no such file"},
+		{arg: `F:\a.exe`, err: "no such file"},
 		{arg: `C:\app`, err: "is a directory"},
 		{arg: "/app/sub:folder/a.exe", err: "cannot have this path"},
-		{arg: "/volume/a.exe", want: `Z:\volume\a.exe`},
+		{arg: "/volume/a.exe", want: `E:\volume\a.exe`},
 	} {
 		b := bundleWith(t, []string{test.arg, "one", "two words"}, "app/a.exe", "top.exe", "app/sub:folder/a.exe")
 		volume := t.TempDir()
@@ -197,6 +198,9 @@ func TestContainerSpec(t *testing.T) {
 	b.Spec.Process.Env = []string{"PATH=/bin", "HOME=/root", "WINEPREFIX=/else", "WINEDEBUG=+all", "MINE=1", "WINEDLLOVERRIDES=a=n"}
 	b.Spec.Annotations = map[string]string{annotationBoot: "full"}
 	b.Spec.Mounts = append(b.Spec.Mounts, specs.Mount{Destination: "E:/", Source: t.TempDir(), Options: []string{"rbind"}})
+	for _, at := range []string{"/volume/inner", "/volume", "/volume-2", "/srv/deep/data", "/etc/hosts"} {
+		b.Spec.Mounts = append(b.Spec.Mounts, specs.Mount{Destination: at, Source: t.TempDir(), Options: []string{"rbind"}})
+	}
 	before := len(b.Spec.Mounts)
 	c, template, scratch, err := container(t, b)
 	if err != nil {
@@ -207,7 +211,7 @@ func TestContainerSpec(t *testing.T) {
 	}
 	p := c.Spec.Process
 	for _, want := range []string{
-		"PATH=/bin", "WINEPREFIX=" + prefixDir, "HOME=" + prefixDir + "/drive_c/users/winbox", "WINEDEBUG=+all", "MINE=1", "LC_ALL=C.UTF-8", "WINELOADERNOEXEC=1",
+		"PATH=/bin", "WINEPREFIX=" + prefixDir, "HOME=" + prefixDir + "/drive_c/users/1000", "USER=1000", "PWD=" + prefixDir + "/drive_d", "WINEDEBUG=+all", "MINE=1", "LC_ALL=C.UTF-8", "WINELOADERNOEXEC=1",
 		"WINEDLLOVERRIDES=a=n;wineboot.exe=b",
 	} {
 		if !slices.Contains(p.Env, want) {
@@ -239,10 +243,13 @@ func TestContainerSpec(t *testing.T) {
 		t.Fatal(err)
 	}
 	upper := filepath.Join(scratch.Prefix(), "upper")
-	for name, want := range map[string]string{"dosdevices/z:": "/", "dosdevices/e:": drivesDir + "/e", "drive_c/app": "/app"} {
+	for name, want := range map[string]string{"dosdevices/d:": "../drive_d", "drive_d/volume": "/volume", "drive_d/srv/deep/data": "/srv/deep/data", "drive_c/users/1000": "winbox", "dosdevices/e:": drivesDir + "/e", "drive_c/app": "/app"} {
 		if to, err := os.Readlink(filepath.Join(upper, name)); to != want {
 			t.Errorf("%s → %q, %v", name, to, err)
 		}
+	}
+	if entries, err := os.ReadDir(filepath.Join(upper, "drive_d")); err != nil || len(entries) != 3 {
+		t.Errorf("drive D: has %v, %v", entries, err)
 	}
 	for _, file := range []string{scratch.Layout(AMD64), scratch.Stub(AMD64)} {
 		if info, err := os.Stat(file); err != nil || info.Size() == 0 || info.Mode()&0o044 != 0o044 {

@@ -161,11 +161,3 @@ func (r *Runtime) zones() string {
 	}
 	return ""
 }
-
-// namesZone says whether an environment names a time zone of the data base.
-func namesZone(env []string) bool {
-	return slices.ContainsFunc(env, func(setting string) bool {
-		zone, ok := strings.CutPrefix(setting, "TZ=")
-		return ok && strings.Contains(zone, "/")
-	})
-}

@@ -21,6 +21,8 @@ type Image struct {
 	Layout *preload.Layout
 	// console tells that its subsystem is the console.
 	console bool
+	// asksVolumes tells that the program imports a function that asks for a drive's volume.
+	asksVolumes bool
 	// runtime is the folder of the Wine that it was examined for.
 	runtime string
 	// layouts are the plans for all processes of its container, by the machine of the process: the program's own, and
@@ -48,7 +50,7 @@ func (r *Runtime) Examine(image *pe.Image, w Wishes) (*Image, error) {
 	if err := preload.Runnable(image, false); err != nil {
 		return nil, err
 	}
-	i := &Image{Machine: image.Machine.Arch(), console: image.Subsystem == pe.SubsystemWindowsCUI, runtime: r.root}
+	i := &Image{Machine: image.Machine.Arch(), console: image.Subsystem == pe.SubsystemWindowsCUI, asksVolumes: asksVolumes(image), runtime: r.root}
 	opt, err := r.PlanOptions(i.Machine)
 	if err != nil {
 		return nil, err

@@ -240,8 +240,9 @@ func builtin(prefix *os.Root, name string) (pe.Machine, error) {
 func (r *Runtime) install(prefix *os.Root, owner Owner) error {
 	const windows, system32 = "drive_c/windows", "drive_c/windows/system32"
 	for name, program := range map[string][]byte{
-		system32 + "/wineboot.exe": bootAMD64,
-		system32 + "/explorer.exe": explorerAMD64,
+		system32 + "/wineboot.exe":       bootAMD64,
+		system32 + "/explorer.exe":       explorerAMD64,
+		system32 + "/winbox-volumes.exe": volumesAMD64,
 		path.Join(windows, path.Base(strings.ReplaceAll(crashProgram, `\`, "/"))): crashAMD64,
 	} {
 		if err := replaceFile(prefix, name, program, owner); err != nil {

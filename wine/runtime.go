@@ -333,7 +333,7 @@ func (r *Runtime) fontDir() string { return path.Join(r.DataDir, "fonts") }
 func templateDigest(wine []byte) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "template %d\n", templateFormat)
-	for _, blob := range [][]byte{wine, bootAMD64, explorerAMD64, crashAMD64, pipesAMD64, bcryptAMD64, bcryptI386, stopAMD64, stopI386} {
+	for _, blob := range [][]byte{wine, bootAMD64, explorerAMD64, volumesAMD64, crashAMD64, pipesAMD64, bcryptAMD64, bcryptI386, stopAMD64, stopI386} {
 		sum := sha256.Sum256(blob)
 		h.Write(sum[:])
 	}

@@ -37,6 +37,12 @@ func editSystem(r *registry) {
 		r.set(key+`\AeDebug`, "Debugger", regString(crashProgram+" %ld %ld"))
 		r.set(key+`\AeDebug`, "Auto", regString("1"))
 	}
+	// What the registry says of these goes before the environment of a process: see windowsVariables.
+	for _, set := range []string{"CurrentControlSet", "ControlSet001"} { // Wine 10 has a link and the other
+		for _, name := range []string{"TEMP", "TMP"} {
+			r.unset(`System\`+set+`\Control\Session Manager\Environment`, name)
+		}
+	}
 	r.set(`System\CurrentControlSet\Control\ComputerName\ComputerName`, "ComputerName", regString(computerName(Hostname)))
 }
 
@@ -55,6 +61,8 @@ func editUser(r *registry) {
 	for name, stand := range map[string]string{"Arial": "Sans", "Times New Roman": "Serif", "Courier New": "Mono"} {
 		r.set(`Software\Wine\Fonts\Replacements`, name, regString("Liberation "+stand)) // where the runtime has these
 	}
+	r.unset("Environment", "TEMP") // as in editSystem
+	r.unset("Environment", "TMP")
 }
 
 // computerName is the NetBIOS form of a host name.

@@ -21,7 +21,7 @@ func (t *Template) makeRoot() error {
 	root := t.Root()
 	dirs := []string{
 		"/dev", "/proc", "/sys/devices/system", "/sys/bus/clocksource/devices", "/tmp", "/run", "/etc", "/usr/lib", "/usr/lib64",
-		zoneInfo, "/etc/ssl/certs", "/etc/fonts",
+		"/etc/ssl/certs", "/etc/fonts",
 	}
 	var files []string
 	for _, p := range t.Runtime.visible() {
@@ -33,6 +33,7 @@ func (t *Template) makeRoot() error {
 	}
 	files = append(files, t.Runtime.preloaders()...)
 	files = append(files, networkFiles...)
+	files = append(files, localtime)
 	for _, dir := range dirs {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			return err

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -20,6 +19,8 @@ type Options struct {
 	// Program is what to run, from [Template.Find]; Machine is the machine of its PE header.
 	Program Program
 	Machine string
+	// Image is what [Runtime.Examine] has found of it; it may be nil.
+	Image *Image
 	// Args are the arguments after the program.
 	Args []string
 	// Dir is the host folder that becomes drive D: and the current folder.
@@ -84,18 +85,18 @@ func (t *Template) Container(opt Options) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	env, err := t.environment(opt)
+	env, around, err := t.environment(opt)
 	if err != nil {
 		return nil, err
 	}
-	opt.Lean = opt.Lean && leanFor(opt.Boot, opt.Display, env)
+	opt.Lean = opt.Lean && leanFor(opt.Boot, opt.Display, env) && !zoned(around)
 	prefix, prepare, err := t.openPrefix(opt, shared)
 	if err != nil {
 		return nil, err
 	}
 
 	spec := t.base(opt)
-	spec.Mounts = append(spec.Mounts, prefix...)
+	spec.Mounts = append(append(spec.Mounts, around...), prefix...)
 	for _, m := range shared.mounts {
 		to := linuxPath(m.target, t.driveC())
 		// With what is mounted below them.
@@ -123,6 +124,13 @@ func (t *Template) Container(opt Options) (*Container, error) {
 		}
 	}
 	spec.Process.Args = append(args, opt.Args...)
+	if opt.Boot.minimal() && opt.Image != nil && opt.Image.needsVolumes(program, opt.Args) {
+		of := t.Prefix() // the lower layer; the upper is not made yet
+		if opt.Prefix != nil {
+			of = opt.Prefix.Dir
+		}
+		env = append(env, volumesSetting(shared.volumes(of)))
+	}
 	spec.Process.Env = env
 	spec.Process.Cwd = cwd
 	boot := opt.Boot
@@ -271,25 +279,60 @@ func (opt *Options) workdir(d *drives, driveC string) (string, error) {
 	return "", fmt.Errorf("working directory %s: no such drive", opt.Workdir)
 }
 
-// environment makes the variables of a launched program. None of the host's pass.
-func (t *Template) environment(opt Options) ([]string, error) {
-	env := t.Runtime.baseEnvironment(hostTimeZone())
+// environment makes the variables of a launched program, and the mounts that they need. None of the host's pass.
+func (t *Template) environment(opt Options) ([]string, []specs.Mount, error) {
 	if err := opt.Boot.check(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	maps.Copy(env, opt.Display.environment())
+	given := make(map[string]string)
 	for _, setting := range opt.Env {
 		name, val, ok := strings.Cut(setting, "=")
 		switch {
 		case !ok || name == "":
-			return nil, fmt.Errorf("environment %q: want NAME=VALUE", setting)
+			return nil, nil, fmt.Errorf("environment %q: want NAME=VALUE", setting)
 		case strings.ContainsRune(setting, 0):
-			return nil, fmt.Errorf("environment %q: has a zero byte", setting)
+			return nil, nil, fmt.Errorf("environment %q: has a zero byte", setting)
 		}
+		given[name] = val
+	}
+	lang, ok := localeOf(given)
+	if !ok {
+		return nil, nil, fmt.Errorf("environment: LC_ALL, LC_MESSAGES or LANG: %q is no locale such as de_DE.UTF-8", given["LC_ALL"]+given["LC_MESSAGES"]+given["LANG"])
+	}
+	mounts, err := lang.mounts(t)
+	if err != nil {
+		return nil, nil, err
+	}
+	asked, set := given["TZ"]
+	if !set {
+		asked = os.Getenv("TZ") // the caller's idea of the host's zone
+	}
+	zone, tz, err := t.Runtime.zone(asked)
+	if err != nil && !set {
+		zone, tz, err = t.Runtime.zone("")
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("environment: %w", err)
+	}
+	delete(given, "TZ")
+	if tz != "" {
+		given["TZ"] = tz
+	}
+	for _, name := range twoForms {
+		if value, ok := lookUpFold(given, name); ok && !windowsForm(value) {
+			return nil, nil, fmt.Errorf(`environment: %s=%s: a Windows program needs the form C:\tools;D:\bin`, name, value)
+		}
+	}
+	windowsVariables(given)
+
+	env := t.Runtime.baseEnvironment(User)
+	maps.Copy(env, opt.Display.environment())
+	for name, val := range given {
 		env[name] = val
 	}
 	opt.Boot.choose(env)
-	return settings(env), nil
+	lang.set(env)
+	return settings(env), append(mounts, zone...), nil
 }
 
 // settings lists variables as NAME=VALUE, in order.
@@ -302,8 +345,8 @@ func settings(env map[string]string) []string {
 	return list
 }
 
-// baseEnvironment is what every process of Wine gets.
-func (r *Runtime) baseEnvironment(zone string) map[string]string {
+// baseEnvironment is what every process of Wine gets, for a Windows user of this name.
+func (r *Runtime) baseEnvironment(user string) map[string]string {
 	return map[string]string{
 		"WINEPREFIX": prefixDir,
 		"WINESERVER": r.Server,
@@ -312,37 +355,14 @@ func (r *Runtime) baseEnvironment(zone string) map[string]string {
 		// Without it the loader executes itself once more, by way of its preloader.
 		"WINELOADERNOEXEC": "1",
 		// File names are bytes to Linux; in the C locale Wine would take them for ASCII.
-		"LC_ALL": "C.UTF-8",
-		"LANG":   "C.UTF-8",
-		"TZ":     zone,
-		"USER":   User,
-		"HOME":   path.Join(prefixDir, "drive_c/users", User),
-		"PATH":   path.Dir(r.Loader64),
+		"LC_ALL":   string(plainLocale),
+		"LANG":     string(plainLocale),
+		"USER":     user,
+		"HOME":     profile(user),
+		"PATH":     path.Dir(r.Loader64),
+		"WINETEMP": home(user) + `\Temp`,
+		"WINETMP":  home(user) + `\Temp`,
 	}
-}
-
-// hostTimeZone gives the host's offset from UTC now as a POSIX zone, which needs no file: `<+02>-02`. Rules for summer
-// time do not fit in; a program that must know them gets TZ by name.
-func hostTimeZone() string {
-	_, offset := time.Now().Zone()
-	if offset == 0 {
-		return "UTC0"
-	}
-	return posixZone(offset)
-}
-
-// posixZone writes an offset in seconds east of UTC as TZ has it (POSIX, "Other Environment Variables"), where the sign
-// is that of the way back.
-func posixZone(offset int) string {
-	sign, inverse := "+", "-"
-	if offset < 0 {
-		sign, inverse, offset = "-", "+", -offset
-	}
-	hours, minutes := offset/3600, offset/60%60
-	if minutes == 0 {
-		return fmt.Sprintf("<%s%02d>%s%d", sign, hours, inverse, hours)
-	}
-	return fmt.Sprintf("<%s%02d%02d>%s%d:%02d", sign, hours, minutes, inverse, hours, minutes)
 }
 
 // base is what the containers of launched programs and the one that makes the template have in common: the skeleton as
@@ -397,9 +417,6 @@ func (t *Template) base(opt Options) *specs.Spec {
 	}
 	for _, p := range t.Runtime.visible() {
 		spec.Mounts = append(spec.Mounts, t.bindVisible(p))
-	}
-	if zones := t.Runtime.zones(); zones != "" && namesZone(opt.Env) {
-		spec.Mounts = append(spec.Mounts, bindFile(zones, zoneInfo))
 	}
 	// Where the container does not have the host's, with what its administrator trusts, it has the runtime's.
 	if own := t.Runtime.ownFile(caBundle); own != "" && !slices.ContainsFunc(spec.Mounts, func(m specs.Mount) bool {
@@ -456,7 +473,8 @@ func (t *Template) makeSpec() *specs.Spec {
 	spec.Mounts = append(spec.Mounts, specs.Mount{
 		Destination: prefixDir, Type: "bind", Source: t.Prefix(), Options: []string{"bind", "nosuid", "nodev", "rprivate"},
 	})
-	env := t.Runtime.baseEnvironment("UTC0")
+	env := t.Runtime.baseEnvironment(User)
+	env["TZ"] = "UTC0"
 	env[overrides] = quietSetup
 	spec.Process.Env = settings(env)
 	spec.Process.Args = []string{t.Runtime.Loader64, "wineboot.exe", "--init"}

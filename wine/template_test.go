@@ -92,6 +92,7 @@ func TestPrepare(t *testing.T) {
 		"drive_c/windows/system32/notes.txt":            "mine",
 		"drive_c/windows/system32/wineboot.exe":         string(bootAMD64),
 		"drive_c/windows/system32/explorer.exe":         string(explorerAMD64),
+		"drive_c/windows/system32/winbox-volumes.exe":   string(volumesAMD64),
 		"drive_c/windows/system32/bcryptprimitives.dll": string(bcryptAMD64),
 		".update-timestamp":                             "disable\n",
 	} {

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"winbox/internal/leanjson"
+	"winbox/oci"
 	"winbox/sandbox"
 )
 
@@ -159,7 +160,7 @@ func checkProcess(p *specs.Process) error {
 	switch {
 	case len(p.Args) == 0:
 		return errors.New("process.args: empty")
-	case !filepath.IsAbs(p.Cwd):
+	case !filepath.IsAbs(p.Cwd) && !oci.HasDrive(p.Cwd):
 		return fmt.Errorf("process.cwd: %q is not an absolute path", p.Cwd)
 	}
 	return nil

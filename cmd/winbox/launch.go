@@ -308,7 +308,7 @@ func (l *launch) container(template *wine.Template) (*wine.Container, error) {
 	}
 	uid, gid := os.Geteuid(), os.Getegid()
 	opt := wine.Options{
-		Program: l.program, Machine: l.image.Machine, Args: l.c.Args().Tail(), Dir: dir,
+		Program: l.program, Machine: l.image.Machine, Image: l.image, Args: l.c.Args().Tail(), Dir: dir,
 		ReadOnly: l.c.Bool("read-only"), ShareHome: l.c.Bool("share-home"), Workdir: l.c.String("workdir"),
 		Boot: wine.Boot(l.c.String("boot")), Prefix: l.prefix, Scratch: l.scratch.Prefix(), Encoding: wine.Encoding(l.c.String("encoding")), UID: uid, GID: gid, Rootless: l.rootless,
 		Preload: l.scratch, Wishes: l.wishes, Display: l.display,

@@ -16,7 +16,6 @@ import (
 
 	"winbox/oci"
 	"winbox/seccomp"
-	"winbox/wine"
 )
 
 func specCommand(*globals) *cli.Command {
@@ -60,7 +59,7 @@ func runWindows(spec *specs.Spec, program string) error {
 	switch {
 	case program == "":
 		return errors.New("--windows: which program?")
-	case !wine.HasDrive(program):
+	case !oci.HasDrive(program):
 		program = path.Join("/", program)
 	}
 	p := spec.Process

@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
 
 	"winbox/oci"
@@ -21,8 +23,11 @@ import (
 // program into those of the container that runs it. Those of others stay as they are.
 func (g *globals) windows(ctx context.Context, opt *sandbox.Options) error {
 	bundle, err := wine.Recognize(opt.Bundle)
-	if err != nil || bundle == nil {
+	if err != nil {
 		return err
+	}
+	if bundle == nil {
+		return linuxFolder("process.cwd", opt.Bundle.Spec.Process)
 	}
 	scratch := wine.Scratch(filepath.Join(g.dataRoot, "containers", newID(opt.ID)))
 	asked := bundle.Runtime()
@@ -92,7 +97,7 @@ func (g *globals) container(ctx context.Context, bundle *wine.Bundle, runtime st
 // windowsExec does the same for another process in a container.
 func windowsExec(ct *sandbox.Container, opt *sandbox.ExecOptions) error {
 	if !ct.Windows() || ct.PID() == 0 {
-		return nil
+		return linuxFolder("cwd", opt.Process)
 	}
 	spec, err := ct.Spec()
 	if err != nil {
@@ -103,8 +108,18 @@ func windowsExec(ct *sandbox.Container, opt *sandbox.ExecOptions) error {
 		return nil // it has stopped, which Exec says
 	}
 	defer files.Close()
-	opt.Process, opt.NoRandomize, err = wine.InContainer(spec, opt.Process, files)
+	if opt.Process, opt.NoRandomize, err = wine.InContainer(spec, opt.Process, files); err == nil && !opt.NoRandomize {
+		err = linuxFolder("cwd", opt.Process)
+	}
 	return err
+}
+
+// linuxFolder refuses a Linux process whose current directory is a Windows path.
+func linuxFolder(field string, p *specs.Process) error {
+	if oci.HasDrive(p.Cwd) {
+		return fmt.Errorf("%s: %q is a Windows path, and %q no Windows program", field, p.Cwd, p.Args[0])
+	}
+	return nil
 }
 
 // printProgram prints what create would do.

@@ -46,9 +46,20 @@ seq 10000 >$work/docs/numbers.txt
 drive=(--mount "type=bind,src=$work/docs,dst=/D:\\")
 expect_match 'a folder as a drive' 0 'Everything is Ok' box "${drive[@]}" $image 7za.exe a 'D:\out.7z' 'D:\*.txt'
 expect 'what it has written' 0 "$(seq 10000)" box "${drive[@]}" $image 7za.exe e -so 'D:\out.7z'
-expect_match '-v, by drive Z:' 0 'Everything is Ok' box -v $work/docs:/data:ro $image 7za.exe t 'Z:\data\out.7z'
-expect_match '-v ro' 2 'Access is denied|Read-only|ERROR|cannot open' box -v $work/docs:/data:ro $image 7za.exe a 'Z:\data\new.7z' 'Z:\data\numbers.txt'
+expect_match '-v at a Linux path: on drive D:' 0 'Everything is Ok' box -v $work/docs:/data:ro $image 7za.exe t 'D:\data\out.7z'
+expect_match '-v ro' 2 'Access is denied|Read-only|ERROR|cannot open' box -v $work/docs:/data:ro $image 7za.exe a 'D:\data\new.7z' 'D:\data\numbers.txt'
 [ ! -e $work/docs/new.7z ] && ok '-v ro: nothing is written' || fail '-v ro: nothing is written' "$(ls $work/docs)"
+
+# ---- Paths and names
+
+shell='C:\windows\system32\cmd.exe'
+crlf() { "$@" | tr -d '\r'; }
+expect '-w, Linux path' 0 'D:\app' crlf box -w /app $image "$shell" /c cd
+expect '-e PATH' 0 'found' crlf box -e 'PATH=C:\tools;D:\app' -w /app $image "$shell" /c '7za.exe i >nul && echo found'
+expect '--hostname' 0 'BOX' crlf box --hostname box.example.com $image "$shell" /c 'echo %COMPUTERNAME%'
+expect '--user' 0 'user C:\users\user' crlf box --user user $image "$shell" /c 'echo %USERNAME% %USERPROFILE%'
+expect 'no Z:' 0 'none' crlf box $image "$shell" /c 'if not exist Z:\ if not exist D:\etc echo none'
+expect 'Z: on request' 0 'there' crlf box --annotation io.winbox.drives=z=/ $image "$shell" /c 'if exist Z:\etc\passwd echo there'
 
 # ---- Limits, life
 

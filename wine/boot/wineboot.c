@@ -493,6 +493,31 @@ ULONG link_drives(HANDLE links[26])
 	return found;
 }
 
+/* start_volumes starts the program that answers for volumes (volumes.c) when this session is to have one, and waits until it
+ * does. It has no standard streams. */
+static void start_volumes(void)
+{
+	static const WCHAR  program[] = L"C:\\windows\\system32\\winbox-volumes.exe";
+	static WCHAR        have[26 * 44 + 1];
+	STARTUPINFOW        startup = { .cb = sizeof(startup), .dwFlags = STARTF_USESTDHANDLES };
+	PROCESS_INFORMATION process;
+	UNICODE_STRING      name = name_of(L"\\KernelObjects\\winbox_volumes");
+	OBJECT_ATTRIBUTES   attr = attributes(NULL, &name);
+	HANDLE              events[2];
+
+	environment(L"WINBOX_VOLUMES", have, COUNT(have));
+	if (!have[0] || NtCreateEvent(&events[0], EVENT_ALL_ACCESS, &attr, 0 /* NotificationEvent */, FALSE) < 0)
+		return;
+	startup.hStdInput = startup.hStdOutput = startup.hStdError = INVALID_HANDLE_VALUE;
+	if (CreateProcessW(program, NULL, NULL, NULL, FALSE, DETACHED_PROCESS, NULL, NULL, &startup, &process)) {
+		events[1] = process.hProcess;
+		WaitForMultipleObjects(2, events, FALSE, INFINITE);
+		CloseHandle(process.hThread);
+		CloseHandle(process.hProcess);
+	}
+	NtClose(events[0]);
+}
+
 static HANDLE open_root(const WCHAR *path)
 {
 	UNICODE_STRING    name = name_of(path);
@@ -578,8 +603,10 @@ void start(void)
 	environment(L"WINBOX_BOOT", profile, COUNT(profile));
 	if (equal(profile, L"auto"))
 		pipe = watch();
-	else
+	else {
 		link_drives(NULL);
+		start_volumes();
+	}
 
 	/* Whoever was started from Unix in the meantime waits for the event, not for this process. */
 	if (NtCreateEvent(&event, EVENT_ALL_ACCESS, &attr, 0 /* NotificationEvent */, FALSE) >= 0)
