@@ -6,9 +6,10 @@
  * it: SetNamedPipeHandleState fails with ERROR_INVALID_HANDLE. Programs with libuv call that for each standard stream
  * that is a pipe, and give up: node.exe with EBADF. On Windows such a stream is a named pipe always.
  *
- * It imports kernel32 only, which every process of Wine's loads anyway.
+ * It imports kernel32 and ntdll only, which every process of Wine's loads anyway.
  */
 #include <windows.h>
+#include <winternl.h>
 
 enum {
 	BUFFER = 64 << 10,
@@ -114,10 +115,11 @@ static BOOL make_pipe(int i)
 /* same says whether two streams are one pipe, as after 2>&1: what is written must stay in its order. */
 static BOOL same(HANDLE a, HANDLE b)
 {
-	BY_HANDLE_FILE_INFORMATION x, y;
+	LARGE_INTEGER   x, y; /* FILE_INTERNAL_INFORMATION: the number of the inode */
+	IO_STATUS_BLOCK io;
 
-	return GetFileInformationByHandle(a, &x) && GetFileInformationByHandle(b, &y) && x.nFileIndexLow == y.nFileIndexLow &&
-	       x.nFileIndexHigh == y.nFileIndexHigh && x.dwVolumeSerialNumber == y.dwVolumeSerialNumber;
+	return !NtQueryInformationFile(a, &io, &x, sizeof(x), 6) && !NtQueryInformationFile(b, &io, &y, sizeof(y), 6) &&
+	       x.QuadPart == y.QuadPart;
 }
 
 /* event is the program's to act upon: it gets console events, too. This process ends with the program, and not before. */
