@@ -48,8 +48,8 @@ in the 64-bit Wine, by its new WoW64; with none, not at all.
 
 install takes one from an IMAGE instead: an OCI layout (a folder), an OCI or docker
 archive, or the name of an image in a registry, with the passwords of docker's
-configuration. An image of a distribution with Wine is trimmed in the same way; one of
-a runtime, which its label io.winbox.runtime says, is taken as it is.
+configuration. An image of a distribution with Wine is trimmed in the same way; one
+of a runtime, which its label io.winbox.runtime says, is taken as it is.
 
 ls lists the runtimes; the default, marked with a star, is what launch takes for
 64-bit programs. rm removes some, verify reads them whole and compares them with
