@@ -290,6 +290,7 @@ func TestPrefixUsers(t *testing.T) {
 				bare(s)
 				s.Root.Readonly = true
 				test.change(t, s)
+				s.Annotations = map[string]string{"io.winbox.drives": "z=/"}
 			}, system32+"cmd.exe", "/c", `Z:\app\all.cmd& echo x>Z:\new.txt& if not exist Z:\new.txt echo read-only`)
 			c := b.call("run", "--bundle", bundle, b.id("users")).wait()
 			var got []string
