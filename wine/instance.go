@@ -52,8 +52,8 @@ func (t *Template) overlay(scratch string, userNS, lean bool) (specs.Mount, erro
 	}
 	lower := append([]string{t.Prefix()}, t.modules()...)
 	if lean && isFolder(t.leanDir()) {
-		// Not at the price of options that an older kernel lacks.
-		if layers := append([]string{t.leanDir()}, lower...); len(lowerOptions(layers)) == 1 || len(lowerOptions(lower)) > 1 {
+		// Not at the price of options that the kernel lacks.
+		if layers := append([]string{t.leanDir()}, lower...); len(lowerOptions(layers)) == 1 || layersOneByOne() {
 			lower = layers
 		}
 	}
@@ -82,6 +82,17 @@ func lowerOptions(dirs []string) []string {
 		options = append(options, "lowerdir+="+dir)
 	}
 	return options
+}
+
+// layersOneByOne says whether the kernel takes the layers of an overlay one by one.
+func layersOneByOne() bool {
+	var name unix.Utsname
+	var major, minor int
+	if err := unix.Uname(&name); err != nil {
+		return false
+	}
+	n, _ := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor)
+	return n == 2 && (major > 6 || major == 6 && minor >= 7)
 }
 
 // makeUpper makes the upper layer of a prefix and gives it. foreign says that the program is another

@@ -49,6 +49,10 @@ func (t *Template) trim() error {
 			}
 		}
 	}
+	// TEMP of the programs (see baseEnvironment); Wine 10 makes another one.
+	if err := os.MkdirAll(filepath.Join(t.driveC(), "users", User, "Temp"), 0o755); err != nil {
+		return err
+	}
 	return filepath.WalkDir(filepath.Join(t.driveC(), "users"), func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.Type() != fs.ModeSymlink {
 			return err

@@ -40,6 +40,8 @@ enum {
 	/* How long windows may take to close, and to answer: half of what engines usually wait before they kill. */
 	CLOSE_MS = 2000,
 	ANSWER_MS = 5000,
+	/* How long a program may take to start before it is asked: less than an engine's patience. */
+	START_MS = 3000,
 	/* How long a program may take to end by itself when it has no choice. */
 	EXIT_MS = 1000,
 	MAX_PROCESSES = 4096,
@@ -226,13 +228,14 @@ static struct {
 	ULONG_PTR console;
 } program;
 
-/* Waits until the main program can be asked. FALSE when there is no saying which it is. */
+/* Waits until the main program can be asked. FALSE when it cannot: the server reads nothing of a process with a debugger
+ * from outside. */
 static BOOL await_program(void)
 {
 	const struct process *p;
 	ULONG_PTR             ntdll;
 
-	for (;; Sleep(POLL_MS)) {
+	for (unsigned waited = 0; waited < START_MS; waited += POLL_MS, Sleep(POLL_MS)) {
 		if (!list_processes())
 			return FALSE;
 		if (!(p = find_main()))
@@ -243,6 +246,7 @@ static BOOL await_program(void)
 		if (is_other(program.process) || examine(program.process, &program.console, &ntdll))
 			return TRUE;
 	}
+	return FALSE;
 }
 
 /* Runs the other one of the two with a prefix before the word, and waits for it if the exit code matters. */
