@@ -144,54 +144,62 @@ func TestRow3ProcessHeap(t *testing.T) {
 
 // TestRow4Stack checks that the stack is a new one of the size that the program asks for, and what comes of using it up.
 func TestRow4Stack(t *testing.T) {
-	onEach(t, func(t *testing.T, m machine) {
-		for _, size := range []uint64{64 << 10, 1 << 20, 64 << 20, 512 << 20} {
-			t.Run(preload.FormatSize(size), func(t *testing.T) {
-				file := m.space(t, fmt.Sprintf("stack-%d", size>>10), fmt.Sprintf("-Wl,--stack,%d", size))
-				s, f := m.start(t, file, "stack", "query", "wait", "overflow", "stack", "wait")
-				stack := f.one(t, "stack", 4)
-				start, limit, end, used := stack[0], stack[1], stack[2], stack[3]
-				want := size
-				if m.kind == "" { // a Wine that nobody has changed gives at least 1 MiB
-					want = max(size, 1<<20)
-				}
-				if end-start != want || s.plan.StackSize != want {
-					t.Errorf("a stack of %s, planned were %s", preload.FormatSize(end-start), preload.FormatSize(s.plan.StackSize))
-				}
-				if used < limit || used >= end || limit <= start {
-					t.Errorf("stack %x", stack)
-				}
-				s.windows("the stack", start, end)
-				for _, m := range s.maps() {
-					if m.Range.Overlaps(preload.Range{Start: start, End: end}) && m.Path != "" {
-						t.Errorf("%q at %s is in the stack %x-%x", m.Path, m.Range, start, end)
-					}
-				}
-				views := f.views(t)
-				if v := at(views, used); v.allocation != start {
-					t.Errorf("VirtualQuery in the stack: %s", v)
-				}
-				s.audit()
-				s.goOn()
-				f = s.facts()
-				for _, name := range []string{"overflow-thread", "overflow"} {
-					if len(f[name]) != 2 {
-						t.Errorf("%s: %x, want two", name, f[name])
-					}
-					for _, n := range f[name] {
-						// EXCEPTION_STACK_OVERFLOW, at the lower end of that very stack.
-						if n[0] != 0xc00000fd || n[1] < n[2] || n[1] > n[2]+64<<10 || n[3] != 1 {
-							t.Errorf("%s: %x", name, n)
-						}
-					}
-				}
-				if got := f["overflow"][0][2]; got != start {
-					t.Errorf("the overflow was in the stack at %#x, not at %#x", got, start)
-				}
-				s.end()
-			})
-		}
+	onEach(t, testStack)
+	t.Run("amd64 on a built runtime", func(t *testing.T) {
+		t.Parallel()
+		m := machines[0]
+		m.kind = "i386"
+		testStack(t, m)
 	})
+}
+
+func testStack(t *testing.T, m machine) {
+	for _, size := range []uint64{64 << 10, 1 << 20, 64 << 20, 512 << 20} {
+		t.Run(preload.FormatSize(size), func(t *testing.T) {
+			file := m.space(t, fmt.Sprintf("stack-%d", size>>10), fmt.Sprintf("-Wl,--stack,%d", size))
+			s, f := m.start(t, file, "stack", "query", "wait", "overflow", "stack", "wait")
+			stack := f.one(t, "stack", 4)
+			start, limit, end, used := stack[0], stack[1], stack[2], stack[3]
+			want := size
+			if m.kind == "" { // a Wine that nobody has changed gives at least 1 MiB
+				want = max(size, 1<<20)
+			}
+			if end-start != want || s.plan.StackSize != want {
+				t.Errorf("a stack of %s, planned were %s", preload.FormatSize(end-start), preload.FormatSize(s.plan.StackSize))
+			}
+			if used < limit || used >= end || limit <= start {
+				t.Errorf("stack %x", stack)
+			}
+			s.windows("the stack", start, end)
+			for _, m := range s.maps() {
+				if m.Range.Overlaps(preload.Range{Start: start, End: end}) && m.Path != "" {
+					t.Errorf("%q at %s is in the stack %x-%x", m.Path, m.Range, start, end)
+				}
+			}
+			views := f.views(t)
+			if v := at(views, used); v.allocation != start {
+				t.Errorf("VirtualQuery in the stack: %s", v)
+			}
+			s.audit()
+			s.goOn()
+			f = s.facts()
+			for _, name := range []string{"overflow-thread", "overflow"} {
+				if len(f[name]) != 2 {
+					t.Errorf("%s: %x, want two", name, f[name])
+				}
+				for _, n := range f[name] {
+					// EXCEPTION_STACK_OVERFLOW, at the lower end of that very stack.
+					if n[0] != 0xc00000fd || n[1] < n[2] || n[1] > n[2]+64<<10 || n[3] != 1 {
+						t.Errorf("%s: %x", name, n)
+					}
+				}
+			}
+			if got := f["overflow"][0][2]; got != start {
+				t.Errorf("the overflow was in the stack at %#x, not at %#x", got, start)
+			}
+			s.end()
+		})
+	}
 }
 
 // TestRow5Libraries loads libraries that want bases of their own, and two that want the same.
