@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"winbox/internal/diagnosis"
+	"winbox/internal/kernel"
 )
 
 // Examination looks at what containers need of a host. The zero value of a field
@@ -95,7 +96,7 @@ func warnIf(bad bool) diagnosis.Status {
 func (e *Examination) kernel() []diagnosis.Check {
 	const area = "kernel"
 	release := e.read("proc/sys/kernel/osrelease")
-	all := []diagnosis.Check{check(area, "version", failIf(!sinceVersion(release, 5, 12)), release, "Linux 5.12 or newer")}
+	all := []diagnosis.Check{check(area, "version", failIf(!kernel.AtLeast(release, 5, 12)), release, "Linux 5.12 or newer")}
 	var missing, forbidden []string
 	for _, c := range neededCalls {
 		switch err := e.Call(c.name); {

@@ -12,6 +12,7 @@ import (
 	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
 
+	"winbox/internal/kernel"
 	"winbox/sandbox/program"
 )
 
@@ -31,29 +32,8 @@ func hostFacts() (program.Host, error) {
 		return host, fmt.Errorf("capget: %w", err)
 	}
 	host.Permitted = uint64(sets[0].Permitted) | uint64(sets[1].Permitted)<<32
-	host.CloneDetached, err = kernelSince(6, 15)
+	host.CloneDetached, err = kernel.Since(6, 15)
 	return host, err
-}
-
-// kernelSince tells whether the kernel is of that version or newer (uname(2)).
-func kernelSince(major, minor int) (bool, error) {
-	var name unix.Utsname
-	if err := unix.Uname(&name); err != nil {
-		return false, fmt.Errorf("uname: %w", err)
-	}
-	return sinceVersion(unix.ByteSliceToString(name.Release[:]), major, minor), nil
-}
-
-// sinceVersion compares a release such as "6.12.117-cloud-amd64".
-func sinceVersion(release string, major, minor int) bool {
-	first, rest, _ := strings.Cut(release, ".")
-	end := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
-	if end < 0 {
-		end = len(rest)
-	}
-	a, err := strconv.Atoi(first)
-	b, errMinor := strconv.Atoi(rest[:end])
-	return err == nil && errMinor == nil && (a > major || a == major && b >= minor)
 }
 
 func isDir(path string) (bool, error) {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"winbox/internal/kernel"
 )
 
 // openPrefix gives the mounts of the program's prefix: the template below an overlay whose upper layer lies in the
@@ -86,13 +88,8 @@ func lowerOptions(dirs []string) []string {
 
 // layersOneByOne says whether the kernel takes the layers of an overlay one by one.
 func layersOneByOne() bool {
-	var name unix.Utsname
-	var major, minor int
-	if err := unix.Uname(&name); err != nil {
-		return false
-	}
-	n, _ := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor)
-	return n == 2 && (major > 6 || major == 6 && minor >= 7)
+	ok, err := kernel.Since(6, 7)
+	return ok && err == nil
 }
 
 // makeUpper makes the upper layer of a prefix and gives it. foreign says that the program is another
