@@ -1,6 +1,6 @@
 #!/bin/bash
-# run.sh unit|integration|fuzz: runs the tests. A test that skips makes the run fail, unless allowed-skips.txt names it:
-# on this kind of machine everything is there that the others need.
+# run.sh unit|integration|fuzz [ARGUMENT...]: runs the tests, with further arguments of go test. A test that skips makes the
+# run fail, unless allowed-skips.txt names it: on this kind of machine everything is there that the others need.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,8 +26,8 @@ run_tests() { # go test arguments
 }
 
 case ${1-} in
-unit) run_tests -count=1 $(go list ./... | grep -v '/test$') ;;
-integration) run_tests -count=1 -timeout 30m ./test ;;
+unit) run_tests -count=1 "${@:2}" $(go list ./... | grep -v '/test$') ;;
+integration) run_tests -count=1 -timeout 30m "${@:2}" ./test ;;
 fuzz)
 	# Left alone, go spends up to a minute on making each interesting input smaller, and fuzzes nothing meanwhile.
 	# Go before 1.27 now and then reports the end of -fuzztime itself as the failure (golang/go#75804). Whatever the
@@ -50,5 +50,5 @@ fuzz)
 		grep -oE '^func Fuzz[A-Za-z0-9]+' "$file" | sed "s|^func |./$(dirname "$file" | sed 's|^\./||') |"
 	done | grep -v ' FuzzOpen$')
 	;;
-*) echo "usage: run.sh unit|integration|fuzz" >&2; exit 2 ;;
+*) echo "usage: run.sh unit|integration|fuzz [ARGUMENT...]" >&2; exit 2 ;;
 esac
