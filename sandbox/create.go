@@ -87,7 +87,7 @@ type Options struct {
 const (
 	fdControl = iota
 	fdProgram
-	fdExtra // what else there is, from here on: listening socket, exit record, file to hold, user namespaces
+	fdExtra // what else there is, from here on: listening socket, exit record, file to hold, user namespaces, OOM files
 )
 
 func (opt *Options) stdio() [3]*os.File {
@@ -405,6 +405,14 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 	}
 	defer closeAll(mapped)
 	o.extra = append(o.extra, mapped...)
+	if n.opt.Windows && n.group != nil && n.group.DiesInPieces() {
+		event, count, err := n.group.OOMFiles()
+		if err != nil {
+			return err
+		}
+		defer closeAll([]*os.File{event, count})
+		o.extra = append(o.extra, event, count)
+	}
 	if n.init, err = startInit(o, encoded); err != nil {
 		return err
 	}

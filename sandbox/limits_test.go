@@ -6,9 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"winbox/oci"
 	"winbox/sandbox/cgroup"
 )
 
@@ -71,6 +73,63 @@ func TestOOM(t *testing.T) {
 	_, res := b.run()
 	if res.ExitCode != 137 || res.OOMKills == 0 || res.Stats == nil || res.Stats.Memory.Limit != 16<<20 {
 		t.Errorf("exit code %d, %d OOM kills, stats %+v", res.ExitCode, res.OOMKills, res.Stats)
+	}
+}
+
+// TestOOMGroup runs out of memory in one of several processes, in containers whose process 1 is winbox's: all die, on
+// both versions of cgroups, and the neighbour goes on.
+func TestOOMGroup(t *testing.T) {
+	neighbour := supervised(t, "while :; do sleep 0.01; done")
+	neighbour.spec.Linux.CgroupsPath = "/winbox-" + neighbour.opt.ID + "/" + neighbour.opt.ID
+	parent := filepath.Dir(neighbour.spec.Linux.CgroupsPath)
+	beside := neighbour.begin()
+	const eat = `awk 'BEGIN { s = "x"; for (;;) s = s s }'`
+	for name, script := range map[string]string{
+		"child":      eat + " & touch /data/begun; sleep 1000",
+		"grandchild": "sh -c '" + strings.ReplaceAll(eat, "'", `'"'"'`) + ` & sleep 1000'; sleep 1000`,
+		"main":       "sleep 1000 & exec " + eat,
+		"survivor":   "trap '' TERM; " + eat + "; sleep 1000",
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := supervised(t, script)
+			b.spec.Linux.CgroupsPath = parent + "/" + b.opt.ID
+			b.spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(16 << 20)), Swap: new(int64(16 << 20))}}
+			if _, res := b.run(); res.ExitCode != 137 || res.OOMKills == 0 || res.WindowsExitCode != nil {
+				t.Errorf("exit code %d, 32 bits %v, %d OOM kills", res.ExitCode, res.WindowsExitCode, res.OOMKills)
+			}
+		})
+	}
+	mode, err := cgroup.DetectMode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	above, err := cgroup.Load(cgroup.State{Mode: mode, Path: parent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("limit above", func(t *testing.T) {
+		// The OOM is the parent's; who is killed is one of two containers, and the other stays whole.
+		victim := supervised(t, eat+" & sleep 1000")
+		victim.spec.Linux.CgroupsPath = parent + "/" + victim.opt.ID
+		if err := above.Update(&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(32 << 20)), Swap: new(int64(32 << 20))}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, res := victim.run(); res.ExitCode != 137 {
+			t.Errorf("exit code %d", res.ExitCode)
+		}
+	})
+	// Longer than process 1 looks at the count: 1 s after the last OOM.
+	for range 12 {
+		time.Sleep(100 * time.Millisecond)
+		if status := beside.Status(); status != oci.Running {
+			t.Fatalf("the neighbour is %v", status)
+		}
+	}
+	if kills, err := beside.Group().OOMKills(); kills != 0 || err != nil {
+		t.Errorf("%d OOM kills of the neighbour, %v", kills, err)
+	}
+	if err := errors.Join(beside.Delete(true), above.Delete()); err != nil {
+		t.Error(err)
 	}
 }
 

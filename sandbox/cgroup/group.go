@@ -92,7 +92,7 @@ func newGroup(mode Mode, place string) (*Group, error) {
 //
 // On v2 all controllers that the parents can give are enabled, and
 // memory.oom.group is set: out of memory, the container dies as one. v1 cannot
-// do that.
+// do that; see [Group.OOMFiles].
 //
 // # Errors
 //

@@ -51,6 +51,7 @@ struct instruction {
 #define WNOHANG 1
 #define AT_FDCWD -100
 #define POLLIN 1
+#define SIGKILL_STATUS(status) (((status) & 0x7f) == SIGKILL)
 #define MSG_NOSIGNAL 0x4000
 
 static __attribute__((noreturn)) void exit_process(int code)
@@ -81,8 +82,12 @@ struct child {
 	long pid;
 	int status; /* as wait4 gives it, once the child is gone */
 	int gone;
+	int exits, oom; /* the exit listener, and what tells that memory has run out; -1: there is none */
 	u32 code, code_known; /* what it passed to exit_group(2), all 32 bits */
 	int given_up; /* a signal has come for those that it left behind */
+	/* How often the count of the OOM killer is yet to be looked at, and what it was at the start. */
+	int looks;
+	u64 kills;
 };
 
 /* How process 1 is to go about it: program.(*compiler).supervision writes this into the program's data. */
@@ -99,6 +104,8 @@ struct supervision {
 		u64 pid; /* while it runs, else 0 */
 	} *stops;
 	u64 stop_count;
+	/* Descriptors that tell of memory running out (cgroup.OOMFiles): an eventfd, and the file that counts; 0: there are none. */
+	u64 oom_event, oom_count;
 };
 
 /* What is left in the exit record (exitFile of package sandbox); status is that of process 1. */
@@ -107,7 +114,45 @@ struct exit_record {
 };
 
 /* Descriptors of the supervisor, which has no use for the standard streams. */
-enum { STATUS_FD, EXITS_FD, HOLD_FD, SIGNALS_FD };
+enum { STATUS_FD, EXITS_FD, HOLD_FD, OOM_EVENT_FD, OOM_COUNT_FD, SIGNALS_FD };
+
+/*
+ * The kernel tells of an OOM in this group, or in one above it, before it has chosen whom to kill, and that may be somebody
+ * else's process. So the count is looked at for a second, in steps.
+ */
+enum { OOM_LOOKS = 100, OOM_PAUSE = 10000000 /* ns */ };
+
+/* Puts a descriptor in its place, and gives that; without one (0), nothing is there, and -1, which ppoll(2) ignores. */
+static int place(u64 from, int to)
+{
+	if (from && !IS_ERR(syscall3(__NR_dup3, from, to, 0)))
+		return to;
+	syscall1(__NR_close, to);
+	return -1;
+}
+
+/* How many processes of the group the OOM killer has killed: the last line of memory.oom_control, "oom_kill N". */
+static u64 oom_kills(long fd)
+{
+	static const char name[] = "\noom_kill ";
+	char text[128];
+	long size = syscall4(__NR_pread64, fd, text, sizeof(text) - 1, 0), at, n;
+	u64 count = 0;
+
+	if (IS_ERR(size))
+		return 0;
+	text[size] = 0;
+	for (at = 0; text[at]; at++) {
+		for (n = 0; name[n] && text[at + n] == name[n]; n++)
+			;
+		if (name[n])
+			continue;
+		for (at += n; text[at] >= '0' && text[at] <= '9'; at++)
+			count = count * 10 + (u64)(text[at] - '0');
+		break;
+	}
+	return count;
+}
 
 /*
  * Waits for every process that has ended; returns 0 when none is left at all. If one that was to ask the program to stop
@@ -125,6 +170,8 @@ static int reap(struct child *main_child, const struct supervision *how)
 			return 0;
 		if (pid <= 0)
 			return 1;
+		if (SIGKILL_STATUS(status) && !main_child->looks)
+			main_child->looks = 1;
 		if (pid == main_child->pid) {
 			main_child->gone = 1;
 			main_child->status = status;
@@ -132,7 +179,11 @@ static int reap(struct child *main_child, const struct supervision *how)
 		for (i = 0; i < how->stop_count; i++)
 			if (how->stops[i].pid == (u64)pid) {
 				how->stops[i].pid = 0;
-				if (status != 0 && !main_child->gone)
+				if (status == 0)
+					continue;
+				/* Should it have ended meanwhile, the signal is for what it left behind. */
+				main_child->given_up = 1;
+				if (!main_child->gone)
 					syscall2(__NR_kill, main_child->pid, how->stops[i].signal);
 			}
 	}
@@ -213,13 +264,16 @@ static int attend(struct child *main_child, const struct supervision *how, long 
 	struct pollfd {
 		i32 fd;
 		i16 events, revents;
-	} fds[2] = { { SIGNALS_FD, POLLIN, 0 }, { EXITS_FD, POLLIN, 0 } };
+	} fds[3] = { { SIGNALS_FD, POLLIN, 0 }, { main_child->exits, POLLIN, 0 }, { main_child->oom, POLLIN, 0 } };
 	struct signalfd_siginfo info;
+	u64 events;
 
-	if (syscall5(__NR_ppoll, fds, 2, timeout, 0, 0) == 0)
+	if (syscall5(__NR_ppoll, fds, 3, timeout, 0, 0) == 0)
 		return 0;
 	if (fds[1].revents & POLLIN)
 		let_exit(main_child);
+	if (fds[2].revents & POLLIN && syscall3(__NR_read, OOM_EVENT_FD, &events, sizeof(events)) == sizeof(events))
+		main_child->looks = OOM_LOOKS;
 	if (!(fds[0].revents & POLLIN) || syscall3(__NR_read, SIGNALS_FD, &info, sizeof(info)) != sizeof(info))
 		return 1;
 	/* What the kernel's terminal sends (SI_KERNEL), the program has got already. */
@@ -246,6 +300,41 @@ static int exit_status(const struct child *main_child, const struct supervision 
 	return low ? low : 1;
 }
 
+static __attribute__((noreturn)) void end(int status, const struct child *main_child)
+{
+	struct exit_record record = { (u32)status, main_child->code, main_child->code_known, 0 };
+
+	/* write(2): whoever started the container, or asks for its state later, reads it. */
+	syscall3(__NR_write, STATUS_FD, &record, sizeof(record));
+	exit_process(status);
+}
+
+/*
+ * Waits for something to happen and handles it, and reaps what has ended; returns 0 when the time, if given, has passed.
+ *
+ * When the OOM killer has struck, nothing is left to do but end: the container dies as one, as with memory.oom.group of
+ * cgroup v2. Without this process, the kernel kills the others.
+ */
+static int turn(struct child *main_child, const struct supervision *how, long envp, struct __kernel_timespec *left)
+{
+	struct __kernel_timespec pause = { 0, OOM_PAUSE };
+	int in_time = 1;
+
+	if (main_child->looks)
+		attend(main_child, how, envp, &pause);
+	else
+		in_time = attend(main_child, how, envp, left);
+	reap(main_child, how);
+	if (main_child->looks) {
+		main_child->looks--;
+		if (how->oom_count && oom_kills(OOM_COUNT_FD) > main_child->kills) {
+			main_child->code_known = 0;
+			end(128 + SIGKILL, main_child);
+		}
+	}
+	return in_time;
+}
+
 /*
  * Process 1 of a Windows container: passes signals on to the program, or has it
  * asked to stop, reaps what is orphaned, and when the program has ended lets the
@@ -254,7 +343,7 @@ static int exit_status(const struct child *main_child, const struct supervision 
  */
 static __attribute__((noreturn)) void supervise(int channel, u32 index, const char **argv, long envp, const struct supervision *how, int exits, int status, int hold)
 {
-	struct child child = { 0, 0, 0, 0, 0, 0 };
+	struct child child = { 0 };
 	u64 all = ~0ULL, none = 0;
 	struct __kernel_timespec left = { (i64)(how->grace / 1000), (i64)(how->grace % 1000) * 1000000 };
 	long fd;
@@ -265,6 +354,8 @@ static __attribute__((noreturn)) void supervise(int channel, u32 index, const ch
 	 * need a return trampoline.
 	 */
 	syscall4(__NR_rt_sigprocmask, SIG_BLOCK, &all, 0, sizeof(all));
+	if (how->oom_count)
+		child.kills = oom_kills((long)how->oom_count);
 	/* clone(2) without CLONE_VM is fork(2). */
 	child.pid = syscall5(__NR_clone, SIGCHLD, 0, 0, 0, 0);
 	if (IS_ERR(child.pid))
@@ -279,42 +370,34 @@ static __attribute__((noreturn)) void supervise(int channel, u32 index, const ch
 	/*
 	 * The standard streams end with the program, not with process 1; and the
 	 * channel's end of file tells that execve succeeded. dup3(2) puts what is
-	 * needed in the place of the streams (0: there is none): the exit record,
-	 * the exit listener, and a file that is only held open, because a lock
-	 * goes with it. close_range(2) closes the rest; signalfd4(2) takes the
+	 * needed in the place of the streams: the exit record, the exit
+	 * listener, and a file that is only held open, because a lock goes with
+	 * it; then what tells of the OOM killer, whose descriptors are behind all
+	 * those places. close_range(2) closes the rest; signalfd4(2) takes the
 	 * lowest number that is free then.
 	 */
-	if (!status || IS_ERR(syscall3(__NR_dup3, status, STATUS_FD, 0)))
-		syscall1(__NR_close, STATUS_FD);
-	if (!exits || IS_ERR(syscall3(__NR_dup3, exits, EXITS_FD, 0)))
-		syscall1(__NR_close, EXITS_FD);
-	if (!hold || IS_ERR(syscall3(__NR_dup3, hold, HOLD_FD, 0)))
-		syscall1(__NR_close, HOLD_FD);
+	place(status, STATUS_FD);
+	child.exits = place(exits, EXITS_FD);
+	place(hold, HOLD_FD);
+	child.oom = place(how->oom_event, OOM_EVENT_FD);
+	place(how->oom_count, OOM_COUNT_FD);
 	syscall3(__NR_close_range, SIGNALS_FD, ~0U, 0);
 	fd = syscall4(__NR_signalfd4, -1, &all, sizeof(all), 0);
 	if (fd != SIGNALS_FD) { /* one of the others was not there */
 		syscall3(__NR_dup3, fd, SIGNALS_FD, 0);
 		syscall1(__NR_close, fd);
 	}
-	while (!child.gone) {
-		attend(&child, how, envp, 0);
-		reap(&child, how);
-	}
+	while (!child.gone)
+		turn(&child, how, envp, 0);
 	while (how->linger && !child.given_up && reap(&child, how))
-		attend(&child, how, envp, 0);
+		turn(&child, how, envp, 0);
 	/* kill(2) with -1: every process of this pid namespace but the caller. SIGTERM makes a wineserver save the registry. */
 	if (how->grace && reap(&child, how)) {
 		syscall2(__NR_kill, -1, SIGTERM);
-		while (reap(&child, how) && attend(&child, how, envp, &left))
+		while (reap(&child, how) && turn(&child, how, envp, &left))
 			;
 	}
-	{
-		struct exit_record record = { (u32)exit_status(&child, how), child.code, child.code_known, 0 };
-
-		/* write(2): whoever started the container, or asks for its state later, reads it. */
-		syscall3(__NR_write, STATUS_FD, &record, sizeof(record));
-	}
-	exit_process(exit_status(&child, how));
+	end(exit_status(&child, how), &child);
 }
 
 static int tolerated(const struct instruction *in, long result)

@@ -42,6 +42,10 @@ type Options struct {
 	Hold            int
 	ExitFilter      []byte
 	ExitFilterFlags uint64
+	// OOMEvent and OOMCount are the descriptors of [cgroup.Group.OOMFiles], by which
+	// it ends the container when one of its processes was killed for want of memory;
+	// 0: the kernel does that.
+	OOMEvent, OOMCount int
 
 	// Helpers are started before the main process of a supervised container.
 	Helpers []Helper

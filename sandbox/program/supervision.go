@@ -31,7 +31,11 @@ func (c *compiler) supervision() Operand {
 		stop := c.record("", uint64(signal), uint64(0), uint64(0))
 		c.pointer(stop.Value+8, argvs[i])
 	}
-	how := c.record("{"+text+"}", uint64(c.opt.StopGrace), linger, uint64(0), uint64(len(exitStatuses)), uint64(0), uint64(len(signals)))
+	if c.opt.OOMEvent != 0 {
+		text += fmt.Sprintf(", oom=%d,%d", c.opt.OOMEvent, c.opt.OOMCount)
+	}
+	how := c.record("{"+text+"}", uint64(c.opt.StopGrace), linger, uint64(0), uint64(len(exitStatuses)), uint64(0), uint64(len(signals)),
+		uint64(c.opt.OOMEvent), uint64(c.opt.OOMCount))
 	c.pointer(how.Value+16, statuses)
 	c.pointer(how.Value+32, stops)
 	return how
