@@ -22,6 +22,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"winbox/images/layer"
 )
 
 // platform is that of the images: what a runtime has for 32-bit programs lies in an amd64 image, too.
@@ -40,7 +42,7 @@ var layerTypes = []types.MediaType{
 // Registries get the passwords of docker's or podman's configuration. Only those on this host are spoken to without TLS.
 //
 // progress is told how many of how many layers are done; it may be nil.
-func Unpack(ctx context.Context, from, to string, limits Limits, progress func(done, total int)) (labels map[string]string, err error) {
+func Unpack(ctx context.Context, from, to string, limits layer.Limits, progress func(done, total int)) (labels map[string]string, err error) {
 	image, clean, err := open(ctx, from, filepath.Dir(to), limits)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", from, err)
@@ -53,7 +55,7 @@ func Unpack(ctx context.Context, from, to string, limits Limits, progress func(d
 }
 
 // open finds an image; temporary is a folder in which it may make one, which clean removes.
-func open(ctx context.Context, from, temporary string, limits Limits) (image v1.Image, clean func() error, err error) {
+func open(ctx context.Context, from, temporary string, limits layer.Limits) (image v1.Image, clean func() error, err error) {
 	clean = func() error { return nil }
 	info, err := os.Stat(from)
 	switch {
@@ -166,72 +168,84 @@ func check(data []byte, want v1.Hash) error {
 	return err
 }
 
-func unpack(image v1.Image, to string, limits Limits, progress func(done, total int)) (map[string]string, error) {
-	manifest, err := image.Manifest()
+func unpack(image v1.Image, to string, limits layer.Limits, progress func(done, total int)) (map[string]string, error) {
+	config, layers, err := examine(image)
 	if err != nil {
 		return nil, err
-	}
-	for _, layer := range manifest.Layers {
-		if !slices.Contains(layerTypes, layer.MediaType) {
-			return nil, fmt.Errorf("it has a layer of the kind %s, which is not understood", layer.MediaType)
-		}
-	}
-	raw, err := image.RawConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	if err := check(raw, manifest.Config.Digest); err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
-	}
-	config, err := v1.ParseConfigFile(bytes.NewReader(raw))
-	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
-	}
-	if config.OS != "linux" || config.Architecture != platform.Architecture {
-		return nil, fmt.Errorf("it is for %s/%s, want %s", config.OS, config.Architecture, platform)
-	}
-	layers, err := image.Layers()
-	if err != nil {
-		return nil, err
-	}
-	if len(layers) != len(config.RootFS.DiffIDs) {
-		return nil, fmt.Errorf("it has %d layers, and digests of %d", len(layers), len(config.RootFS.DiffIDs))
 	}
 	if err := os.Mkdir(to, 0o755); err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(to)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	u := NewUnpacker(root, limits)
-	for i, layer := range layers {
+	opt := layer.Options{Limits: &limits, Whiteouts: true, RelativeLinks: true}
+	for i, l := range layers {
 		if progress != nil {
 			progress(i, len(layers))
 		}
-		if err := u.verified(layer, config.RootFS.DiffIDs[i]); err != nil {
+		if err := applied(l, config.RootFS.DiffIDs[i], to, opt); err != nil {
 			return nil, fmt.Errorf("layer %d of %d: %w", i+1, len(layers), err)
 		}
 	}
 	return config.Config.Labels, nil
 }
 
-// verified applies a layer and checks that it is what the configuration says.
-func (u *Unpacker) verified(layer v1.Layer, want v1.Hash) error {
-	stream, err := layer.Uncompressed()
+// examine reads an image's configuration and checks that it and the layers are what the manifest says and winbox takes.
+func examine(image v1.Image) (*v1.ConfigFile, []v1.Layer, error) {
+	manifest, err := image.Manifest()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, l := range manifest.Layers {
+		if !slices.Contains(layerTypes, l.MediaType) {
+			return nil, nil, fmt.Errorf("it has a layer of the kind %s, which is not understood", l.MediaType)
+		}
+	}
+	raw, err := image.RawConfigFile()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := check(raw, manifest.Config.Digest); err != nil {
+		return nil, nil, fmt.Errorf("configuration: %w", err)
+	}
+	config, err := v1.ParseConfigFile(bytes.NewReader(raw))
+	if err != nil {
+		return nil, nil, fmt.Errorf("configuration: %w", err)
+	}
+	if config.OS != "linux" || config.Architecture != platform.Architecture {
+		return nil, nil, fmt.Errorf("it is for %s/%s, want %s", config.OS, config.Architecture, platform)
+	}
+	layers, err := image.Layers()
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(layers) != len(config.RootFS.DiffIDs) {
+		return nil, nil, fmt.Errorf("it has %d layers, and digests of %d", len(layers), len(config.RootFS.DiffIDs))
+	}
+	return config, layers, nil
+}
+
+// applied applies a layer to those below it and checks that it is what the configuration says.
+func applied(l v1.Layer, want v1.Hash, to string, opt layer.Options) (err error) {
+	draft, err := os.MkdirTemp(filepath.Dir(to), "layer-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(draft)) }()
+	stream, err := l.Uncompressed()
 	if err != nil {
 		return err
 	}
 	defer stream.Close()
 	h := sha256.New()
-	if err := u.Layer(io.TeeReader(stream, h)); err != nil {
+	if _, err := layer.Extract(draft, io.TeeReader(stream, h), opt); err != nil {
 		return err
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); want.Algorithm != "sha256" || got != want.Hex {
 		return fmt.Errorf("its digest is sha256:%s, not %s", got, want)
 	}
-	return nil
+	if err := os.Chmod(draft, 0o755); err != nil {
+		return err
+	}
+	return layer.Merge(draft, to)
 }
 
 // hasEntry looks for a file in a tar file.
@@ -255,18 +269,12 @@ func hasEntry(file, want string) (bool, error) {
 }
 
 // unarchive unpacks an archive of an OCI layout, which has no links.
-func unarchive(file, to string, limits Limits) error {
+func unarchive(file, to string, limits layer.Limits) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	root, err := os.OpenRoot(to)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	u := NewUnpacker(root, limits)
-	u.plain = true
-	return u.Layer(f)
+	_, err = layer.Extract(to, f, layer.Options{Limits: &limits, NoLinks: true})
+	return err
 }

@@ -1,7 +1,6 @@
 package wine
 
 import (
-	"archive/tar"
 	"bufio"
 	"bytes"
 	"context"
@@ -12,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -20,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"winbox/images/layer"
 )
 
 // BuildOptions say what runtime to build.
@@ -471,50 +471,9 @@ func untar(file, to string) error {
 	if err := os.Mkdir(to, 0o755); err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(to)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	t := tar.NewReader(bufio.NewReaderSize(f, 1<<20))
-	for {
-		h, err := t.Next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		name := rel("/" + h.Name)
-		if name == "" {
-			continue
-		}
-		if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
-			return err
-		}
-		switch h.Typeflag {
-		case tar.TypeDir:
-			err = root.MkdirAll(name, 0o755)
-		case tar.TypeSymlink:
-			err = root.Symlink(h.Linkname, name)
-		case tar.TypeLink:
-			err = root.Link(rel("/"+h.Linkname), name)
-		case tar.TypeReg:
-			err = extract(root, name, h.FileInfo().Mode().Perm(), t)
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func extract(root *os.Root, name string, mode fs.FileMode, from io.Reader) error {
-	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode|0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, from)
-	return errors.Join(err, f.Close())
+	limits := layer.DefaultLimits
+	_, err = layer.Extract(to, bufio.NewReaderSize(f, 1<<20), layer.Options{Limits: &limits})
+	return err
 }
 
 // treeSize adds up the sizes of the files of a tree, each once.

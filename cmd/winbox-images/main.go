@@ -17,6 +17,7 @@ import (
 	"syscall"
 
 	"winbox/images"
+	"winbox/images/layer"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -28,7 +29,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	labels, err := images.Unpack(ctx, args[1], args[2], images.DefaultLimits, func(done, total int) {
+	labels, err := images.Unpack(ctx, args[1], args[2], layer.DefaultLimits, func(done, total int) {
 		fmt.Fprintf(stdout, "%d %d\n", done, total)
 	})
 	if err == nil {
