@@ -1,0 +1,222 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrBusy says that others use the store.
+var ErrBusy = errors.New("others add to the image store, or start containers of it")
+
+// Pruned is something that nobody needs.
+type Pruned struct {
+	// Kind is "name", "blob", "layer" or "draft".
+	Kind string `json:"kind"`
+	// Name is a name, a digest, or what a draft is called.
+	Name string `json:"name"`
+	// Size is what it has on disk, in bytes.
+	Size int64 `json:"size"`
+
+	path string
+}
+
+// PruneOptions say what goes.
+type PruneOptions struct {
+	// All removes names as well, unless a container uses the image.
+	All bool
+	// Dry only says what would be removed.
+	Dry bool
+	// Try gives up with [ErrBusy] where it would have to wait.
+	Try bool
+}
+
+// Prune removes what no name and no container needs: blobs, unpacked layers, and what killed commands have left. It waits
+// until nobody adds to the store or makes a container of it; what containers use stays.
+func (s *Store) Prune(ctx context.Context, opt PruneOptions) ([]Pruned, error) {
+	if err := s.make(); err != nil {
+		return nil, fmt.Errorf("prune images: %w", s.Explain(err))
+	}
+	var hold *Hold
+	var err error
+	if opt.Try {
+		if hold, err = s.hold(unix.LOCK_EX | unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, ErrBusy
+		}
+	} else {
+		hold, err = s.holdAlone(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("prune images: %w", err)
+	}
+	defer hold.Close()
+	list, err := s.prune(ctx, opt)
+	if err != nil {
+		return nil, fmt.Errorf("prune images: %w", err)
+	}
+	return list, nil
+}
+
+func (s *Store) prune(ctx context.Context, opt PruneOptions) (list []Pruned, err error) {
+	users, err := s.Users()
+	if err != nil {
+		return nil, err
+	}
+	inUse := make(map[Digest]bool)
+	for _, u := range users {
+		inUse[u.Image.Digest] = true
+	}
+	named, err := s.List()
+	if err != nil {
+		return nil, err
+	}
+	roots := make(map[Digest]bool)
+	for _, d := range named {
+		if !opt.All || inUse[d.Digest] {
+			roots[d.Digest] = true
+			continue
+		}
+		list = append(list, Pruned{Kind: "name", Name: d.Name()})
+	}
+	for d := range inUse {
+		roots[d] = true
+	}
+	blobs, layers := make(map[string]bool), make(map[string]bool)
+	for d := range roots {
+		blobs[d.hex()] = true
+		image, err := s.Image(Descriptor{Digest: d})
+		if err != nil {
+			// Not to know what an image needs is no reason to remove what it needs.
+			return nil, fmt.Errorf("image %s: %w; remove it by its digest", d, err)
+		}
+		blobs[image.Manifest.Config.Digest.hex()] = true
+		for i, l := range image.Manifest.Layers {
+			blobs[l.Digest.hex()], layers[image.Config.RootFS.DiffIDs[i].hex()] = true, true
+		}
+	}
+	for _, kind := range []struct {
+		name, dir string
+		needed    map[string]bool
+	}{{"blob", "blobs/sha256", blobs}, {"layer", "layers", layers}, {"draft", "ingest", nil}} {
+		entries, err := os.ReadDir(filepath.Join(s.Dir(), kind.dir))
+		if err != nil {
+			return nil, err
+		}
+		for _, entry := range entries {
+			if kind.needed[entry.Name()] {
+				continue
+			}
+			p := Pruned{Kind: kind.name, Name: entry.Name(), path: filepath.Join(s.Dir(), kind.dir, entry.Name())}
+			if kind.name != "draft" {
+				p.Name = digestPrefix + p.Name
+			}
+			if p.Size, err = diskUsage(p.path); err != nil {
+				return nil, err
+			}
+			list = append(list, p)
+		}
+	}
+	if opt.Dry {
+		return list, nil
+	}
+	// Names first, then manifests and what they need: nothing is named that is not there. A layer loses its name before
+	// its files: half of one is never found.
+	if opt.All {
+		err := s.change(ctx, func(x *index) error {
+			var kept []Descriptor
+			for _, d := range x.Manifests {
+				if roots[d.Digest] {
+					kept = append(kept, d)
+				}
+			}
+			x.Manifests = append([]Descriptor{}, kept...)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	for i := range list {
+		p := &list[i]
+		if p.Kind == "layer" {
+			gone := filepath.Join(s.ingestDir(), oldLayer+filepath.Base(p.path))
+			if err := os.Rename(p.path, gone); err != nil {
+				return nil, err
+			}
+			p.path = gone
+		}
+		if p.path != "" {
+			if err := os.RemoveAll(p.path); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return list, nil
+}
+
+// diskUsage is what a file or tree takes on disk, each file once.
+func diskUsage(path string) (size int64, err error) {
+	linked := make(map[uint64]bool)
+	err = filepath.WalkDir(path, func(_ string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		if st.Nlink > 1 && !entry.IsDir() {
+			if linked[st.Ino] {
+				return nil
+			}
+			linked[st.Ino] = true
+		}
+		size += st.Blocks * 512
+		return nil
+	})
+	return size, err
+}
+
+// clean removes what others that were killed have left in ingest, but for half downloads.
+func (s *Store) clean() error {
+	entries, err := os.ReadDir(s.ingestDir())
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if slices.ContainsFunc([]string{newBlob, newLayer, oldLayer}, func(p string) bool { return strings.HasPrefix(entry.Name(), p) }) {
+			if err := removeLeft(filepath.Join(s.ingestDir(), entry.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// removeLeft removes a draft, unless somebody is making it, who has it locked.
+func removeLeft(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err != nil || !same(f, path) {
+		return nil
+	}
+	return os.RemoveAll(path)
+}
