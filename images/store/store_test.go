@@ -233,9 +233,12 @@ func TestBlobGoesOn(t *testing.T) {
 		if _, err := b.Write(part); err != nil {
 			t.Fatal(err)
 		}
-		if b.Digest() != d {
+		if b.Digest() == d {
+			_, err = b.Commit()
+		} else {
 			err = b.Suspend()
-		} else if _, err = b.Commit(); err != nil {
+		}
+		if err != nil {
 			t.Error(err)
 		}
 	}
