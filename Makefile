@@ -14,7 +14,7 @@ export GOFLAGS
 # A static program starts faster and runs on any distribution.
 export CGO_ENABLED := 0
 
-STUBS := sandbox/init preload/stub wine/boot
+STUBS := sandbox/init preload/stub wine/boot quota/library
 
 PREFIX ?= /usr/local
 

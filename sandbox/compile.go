@@ -44,7 +44,7 @@ func compile(opt *Options, group *cgroup.Group, filters *filterCache) (*program.
 		ID: opt.ID, Bundle: opt.Bundle.Dir, Control: first + fdControl, Listen: -1, Preserve: opt.Preserve,
 		Supervise: opt.Windows, NoRandomize: opt.Windows, Stops: opt.Stops, Linger: opt.Linger,
 		StopGrace: int(opt.StopGrace.Milliseconds()), NoPivot: opt.NoPivot, NoNewKeyring: opt.NoNewKeyring,
-		ChownStdio: pipes(opt), Helpers: opt.Helpers, Host: host,
+		ChownStdio: pipes(opt), MemoryFiles: opt.MemoryFiles, Helpers: opt.Helpers, Host: host,
 	}
 	next := first + fdExtra
 	if !opt.Start {

@@ -41,6 +41,10 @@ type Options struct {
 	// Helpers are started before the program of a Windows container.
 	Helpers []program.Helper
 
+	// MemoryFiles is where a container sees the files of its memory control group;
+	// empty for nowhere.
+	MemoryFiles string
+
 	// Hold is a file that process 1 of a Windows container keeps open: a lock on
 	// it (flock(2)) lasts as long as the container, whatever becomes of winbox.
 	Hold *os.File

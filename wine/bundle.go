@@ -17,6 +17,7 @@ import (
 
 	"winbox/oci"
 	"winbox/preload/pe"
+	"winbox/quota"
 )
 
 // A Bundle is an OCI bundle whose first argument is a Windows program.
@@ -279,7 +280,9 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 		return nil, err
 	}
 	return &Container{Spec: spec, Helpers: helpers, Stops: stops, Linger: b.wishes.linger, Persistent: b.kept, Prepare: func() error {
-		if err := scratch.Make(image, t); err != nil {
+		limits := quota.Limits{}
+		limits.Apply(spec.Linux.Resources)
+		if err := scratch.Make(image, t, &limits); err != nil {
 			return err
 		}
 		if err := t.makeOwnLocales(b.wishes.encoding, scratch); err != nil {

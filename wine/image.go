@@ -3,6 +3,7 @@ package wine
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -11,6 +12,7 @@ import (
 	"winbox/preload"
 	"winbox/preload/pe"
 	"winbox/preload/stub"
+	"winbox/quota"
 )
 
 // An Image is a program of which the headers have been read: what its process needs.
@@ -117,8 +119,10 @@ func (r *Runtime) preloadMounts(s Scratch, uid, gid uint32, w Wishes) []specs.Mo
 	var mounts []specs.Mount
 	for _, p := range r.preloaded() {
 		machine := p.process.Arch()
-		mounts = append(mounts, bindFile(s.Layout(machine), stub.LayoutPath(machine)), bindFile(s.Stub(machine), p.at))
+		mounts = append(mounts, bindFile(s.Layout(machine), stub.LayoutPath(machine)), bindFile(s.Stub(machine), p.at),
+			bindFile(s.library(machine), quota.Library(machine)))
 	}
+	mounts = append(mounts, bindFile(s.limits(), quota.LimitsPath))
 	if heap := (preload.Options{SharedHeap: w.SharedHeap}).SharedHeapSize(); heap > 0 && r.Supports(I386) == nil {
 		// The heap is a file on a file system of its own, with room for that one file and its folder: what the programs
 		// write is charged to the container like all their memory, and nothing else can take the room. It cannot be a
@@ -133,8 +137,9 @@ func (r *Runtime) preloadMounts(s Scratch, uid, gid uint32, w Wishes) []specs.Mo
 // drive C:. It goes with the container.
 type Scratch string
 
-// Make makes the folder for a program, and lets go of the template: from now on the folder says that it is used.
-func (s Scratch) Make(image *Image, t *Template) error {
+// Make makes the folder for a program, and lets go of the template: from now on the folder says that it is used. The
+// program is told of the limits.
+func (s Scratch) Make(image *Image, t *Template, limits *quota.Limits) error {
 	defer t.Hold.Close()
 	if err := os.MkdirAll(s.Prefix(), 0o755); err != nil {
 		return fmt.Errorf("make the container's folder: %w", err)
@@ -147,6 +152,7 @@ func (s Scratch) Make(image *Image, t *Template) error {
 		os.Symlink(image.runtime, filepath.Join(string(s), runtimeLink)), // for who would remove it
 		os.Symlink(t.Dir, filepath.Join(string(s), templateLink)),
 		os.WriteFile(s.plan(), kept, 0o600),
+		limits.Write(s.limits()),
 	); err != nil {
 		return err
 	}
@@ -159,9 +165,14 @@ func (s Scratch) Make(image *Image, t *Template) error {
 		if err != nil {
 			return err
 		}
+		library, err := quota.LibraryFile(machine)
+		if err != nil {
+			return err
+		}
 		if err := errors.Join(
 			os.WriteFile(s.Layout(machine), plan, 0o644), os.Chmod(s.Layout(machine), 0o644), // whatever the umask
 			os.WriteFile(s.Stub(machine), preloader, 0o755), os.Chmod(s.Stub(machine), 0o755),
+			os.WriteFile(s.library(machine), library, 0o755), os.Chmod(s.library(machine), 0o755),
 		); err != nil {
 			return err
 		}
@@ -194,6 +205,28 @@ func (s Scratch) Layout(machine string) string { return filepath.Join(string(s),
 
 // Stub is the preloader of a machine.
 func (s Scratch) Stub(machine string) string { return filepath.Join(string(s), "preloader."+machine) }
+
+// library is the library of a machine that tells programs of the limits.
+func (s Scratch) library(machine string) string {
+	return filepath.Join(string(s), "quota."+machine+".so")
+}
+
+// limits is the file that it reads them from.
+func (s Scratch) limits() string { return filepath.Join(string(s), "limits") }
+
+// UpdateLimits tells the programs of a running container of limits that have changed. It does nothing for a container of
+// an earlier winbox, which tells them nothing.
+func (s Scratch) UpdateLimits(res *specs.LinuxResources) error {
+	limits, err := quota.ReadLimits(s.limits())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	limits.Apply(res)
+	return limits.Write(s.limits())
+}
 
 // Prefix is the folder for the upper layer of drive C: and the registry.
 func (s Scratch) Prefix() string { return filepath.Join(string(s), "prefix") }

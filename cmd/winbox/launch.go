@@ -22,6 +22,7 @@ import (
 	"winbox/oci"
 	"winbox/preload"
 	"winbox/preload/pe"
+	"winbox/quota"
 	"winbox/sandbox"
 	"winbox/seccomp"
 	"winbox/wine"
@@ -254,11 +255,13 @@ func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sand
 	limited := res.Memory != nil || res.CPU != nil || res.Pids != nil
 	opt := sandbox.Options{
 		Root: l.root, ID: l.id, Bundle: &oci.Bundle{Dir: string(l.scratch), Spec: spec}, Windows: true, Start: true,
-		Stops: stops, Linger: l.c.Bool("linger"),
+		Stops: stops, Linger: l.c.Bool("linger"), MemoryFiles: quota.MemoryFiles,
 		// A limit that the user has asked for is not left out.
 		Rootless: l.rootless && !limited, Systemd: l.systemd, Stats: l.statusFile != nil, Signals: signals, Scratch: []string{string(l.scratch)}, Log: l.log,
 		Prepare: func() error {
-			if err := l.scratch.Make(l.image, template); err != nil {
+			limits := quota.Limits{}
+			limits.Apply(res)
+			if err := l.scratch.Make(l.image, template, &limits); err != nil {
 				return err
 			}
 			return container.Prepare()

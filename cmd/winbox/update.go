@@ -13,6 +13,7 @@ import (
 
 	"winbox/oci"
 	"winbox/sandbox"
+	"winbox/wine"
 )
 
 // limitFlag is a flag of update that sets one limit.
@@ -77,6 +78,11 @@ func updateCommand(g *globals) *cli.Command {
 			}
 			if err := ct.Update(res); err != nil {
 				return err
+			}
+			for _, dir := range ct.Scratch() { // a Windows container's
+				if err := wine.Scratch(dir).UpdateLimits(res); err != nil {
+					return fmt.Errorf("tell the programs of the new limits: %w", err)
+				}
 			}
 			l3Cache, bandwidth := c.String("l3-cache-schema"), c.String("mem-bw-schema")
 			if l3Cache == "" && bandwidth == "" {

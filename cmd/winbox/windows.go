@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"winbox/oci"
+	"winbox/quota"
 	"winbox/sandbox"
 	"winbox/sandbox/program"
 	"winbox/wine"
@@ -48,7 +49,7 @@ func (g *globals) windows(ctx context.Context, opt *sandbox.Options) error {
 	opt.Bundle = &oci.Bundle{Dir: opt.Bundle.Dir, Spec: container.Spec, Seccomp: opt.Bundle.Seccomp}
 	opt.Helpers = helpers(container.Helpers)
 	opt.Windows, opt.Prepare, opt.Scratch = true, container.Prepare, []string{string(scratch)}
-	opt.Stops, opt.Linger = container.Stops, container.Linger
+	opt.Stops, opt.Linger, opt.MemoryFiles = container.Stops, container.Linger, quota.MemoryFiles
 	if container.Persistent != nil {
 		// Closed when this process ends: what is left open then is process 1's.
 		opt.Hold, opt.StopGrace = container.Persistent.Hold(), 10*time.Second

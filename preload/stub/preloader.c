@@ -674,6 +674,48 @@ static void drop_first_argument(unsigned long *stack, unsigned long *end)
 		word[0] = word[1];
 }
 
+/* The library that is to be in every process before any other, where the container has one. */
+#define LIBRARY_PATH "/run/winbox/quota." MACHINE ".so"
+
+/* The word of the environment that names the library, and what the second stage makes of it: see insert_library. */
+static struct {
+	unsigned long *word, before;
+} library;
+
+/*
+ * Has the dynamic linker load the library first (ld.so(8), LD_PRELOAD). It takes the name from the environment, from which
+ * the second stage removes it: no program is to see it. Takes the first argument out as drop_first_argument does; the word
+ * that is free then is for the variable, unless there is one of that name already.
+ */
+static void insert_library(unsigned long *stack, unsigned long *env, unsigned long *auxv)
+{
+	static const char name[] = "LD_PRELOAD=", alone[] = "LD_PRELOAD=" LIBRARY_PATH;
+	static char setting[PATH_MAX];
+
+	memcpy(setting, alone, sizeof(alone));
+	for (; *env; env++) {
+		char *s = (char *)*env;
+		u64 i = 0, size;
+
+		while (name[i] && s[i] == name[i])
+			i++;
+		size = string_length(s + i);
+		if (name[i] || size >= sizeof(setting) - sizeof(alone))
+			continue;
+		setting[sizeof(alone) - 1] = ':';
+		memcpy(setting + sizeof(alone), s + i, size + 1);
+		library.before = *env;
+		library.word = env - 1;
+		*env = ADDRESS(setting);
+		return;
+	}
+	stack[0]--;
+	for (unsigned long *word = stack + 1; word + 2 < auxv; word++)
+		word[0] = word[1];
+	library.word = auxv - 2;
+	*library.word = ADDRESS(setting);
+}
+
 /*
  * Gives the program its stack where the plan has one: a mapping as large as
  * the range, but for 64 KiB at its start that nobody can touch, at whose end the words of the kernel's stack are copied. The
@@ -739,6 +781,8 @@ static void describe(unsigned long *auxv, const struct image *loader, u64 interp
 /* The second stage; returns where the program begins. The name is start-*.S's. */
 unsigned long fill_above_limit(void)
 {
+	if (library.word)
+		*library.word = library.before;
 	stage_begin();
 	for (u32 i = 0; i < lent.count; i++)
 		/* munmap(2): large allocations of the program, and of native code, may have it from now on. */
@@ -817,7 +861,15 @@ unsigned long preload(unsigned long *stack)
 	/* Without a dynamic linker there is nothing to wait for. */
 	if (!dynamic)
 		fill_above_limit();
-	drop_first_argument(stack, auxv_end);
-	initial_stack = move_stack(stack, auxv_end - 1);
+	/* access(2): a container that is told nothing has no library. */
+	if (dynamic && !IS_ERR(syscall2(__NR_access, LIBRARY_PATH, 0)))
+		insert_library(stack, (unsigned long *)argv + stack[0] + 1, auxv);
+	if (!library.word || library.before) {
+		drop_first_argument(stack, auxv_end);
+		auxv_end--;
+	}
+	initial_stack = move_stack(stack, auxv_end);
+	if (library.word)
+		library.word = initial_stack + (library.word - stack);
 	return entry;
 }

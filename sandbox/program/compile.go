@@ -68,6 +68,10 @@ type Options struct {
 	// Seccomp is a filter (array of struct sock_filter); SeccompFlags go to seccomp(2).
 	Seccomp      []byte
 	SeccompFlags uint64
+	// MemoryFiles is where the container sees the files of its control group with
+	// the memory controller, read-only; empty for nowhere. Of Host.Cgroups, it is
+	// that with "memory" among its options, or the only one.
+	MemoryFiles string
 	// ChownStdio lists the standard descriptors to hand over to the process's user.
 	ChownStdio []int
 

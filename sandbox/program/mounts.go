@@ -38,6 +38,7 @@ func (c *compiler) mounts() error {
 			return fmt.Errorf("mounts[%d] (%s): %w", i, c.spec.Mounts[i].Destination, err)
 		}
 	}
+	c.memoryFiles()
 	return nil
 }
 
@@ -409,18 +410,41 @@ func (c *compiler) cgroupMount(dest string, o mountOptions) {
 	c.closeFrom(target)
 }
 
+// memoryFiles shows a Windows container what it uses of its memory.
+func (c *compiler) memoryFiles() {
+	dest := c.opt.MemoryFiles
+	i := slices.IndexFunc(c.opt.Host.Cgroups, func(h CgroupMount) bool {
+		return h.Name == "" || slices.Contains(strings.Split(h.Options, ","), "memory")
+	})
+	if dest == "" || i < 0 {
+		return
+	}
+	h, what := c.opt.Host.Cgroups[i], "show the files of the memory control group on "+dest
+	target := c.makeDir(dest, what)
+	tree := c.ownGroup(h, what)
+	c.setAttr(fdOperand(tree), false, attr{set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC}, 0, "make "+dest+" read-only")
+	c.attach(tree, target, what)
+	c.closeFrom(target)
+}
+
+// ownGroup clones the directory of the container's group in a hierarchy.
+func (c *compiler) ownGroup(h CgroupMount, note string) Register {
+	tree, cloned := c.register("tree"), c.label()
+	own := c.openTree(cwdFD(), h.Path, false, note).into(tree)
+	if h.Otherwise != "" {
+		own.tolerate(unix.ENOENT).ok(cloned)
+		c.openTree(cwdFD(), h.Otherwise, false, note).into(tree)
+	}
+	c.place(cloned)
+	return tree
+}
+
 // cgroupHierarchy mounts one hierarchy on target: a mount of its own where a
 // cgroup namespace confines it to the container's group, else that group's directory.
 func (c *compiler) cgroupHierarchy(h CgroupMount, target Register, dest string, o mountOptions) {
 	what := "mount cgroup on " + dest
 	if !c.ns.Has(unix.CLONE_NEWCGROUP) {
-		tree, cloned := c.register("tree"), c.label()
-		own := c.openTree(cwdFD(), h.Path, false, what).into(tree)
-		if h.Otherwise != "" {
-			own.tolerate(unix.ENOENT).ok(cloned)
-			c.openTree(cwdFD(), h.Otherwise, false, what).into(tree)
-		}
-		c.place(cloned)
+		tree := c.ownGroup(h, what)
 		c.attributes(tree, dest, o)
 		c.attach(tree, target, what)
 		return

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the parts of the library share: the facts of the machine, the limits that winbox has written down, and the
+ * memory that the container has committed.
+ */
+#ifndef WINBOX_QUOTA_H
+#define WINBOX_QUOTA_H
+
+#include <asm/errno.h>
+#include <asm/unistd.h>
+#include <linux/mman.h>
+#include <stddef.h>
+
+#include "linux.h"
+
+/* All symbols but those that take the place of the C library's are the library's own. */
+#pragma GCC visibility push(hidden)
+
+#define EXPORT __attribute__((visibility("default")))
+
+#if defined(__x86_64__)
+#define NR_MMAP __NR_mmap
+#define MMAP_OFFSET(offset) (offset)
+#else
+/* mmap2(2) counts in pages. */
+#define NR_MMAP __NR_mmap2
+#define MMAP_OFFSET(offset) ((offset) / PAGE_SIZE)
+#endif
+
+#define PAGE_SIZE 4096UL
+#define MiB (1ULL << 20)
+
+#define O_RDONLY 0
+#define O_RDWR 2
+#define O_CREAT 0100
+#define O_NOFOLLOW 0400000
+#define O_CLOEXEC 02000000
+
+/* The file of quota.Limits, which winbox writes and nobody in the container can. All numbers are little-endian. */
+#define LIMITS_PATH "/run/winbox/limits"
+#define LIMITS_MAGIC 0x3130544f55514257ULL /* "WBQUOT01" */
+struct limits {
+	u64 magic;
+	u64 memory;	    /* bytes; 0: no limit */
+	u64 commit;	    /* bytes of all processes together; 0: no limit */
+	u64 commit_process; /* bytes of each process; 0: no limit */
+	u64 cpu_quota;	    /* of processor time in a period; 0: no limit */
+	u64 cpu_period;
+};
+
+/* The limits in force, which winbox may change at any time; no limit where there is no file. */
+extern const volatile struct limits *limits;
+
+/* Maps the limits; to be called before anything else is asked. */
+void find_limits(void);
+
+/* The bytes that the container has committed, of all its processes. */
+u64 committed(void);
+
+/* Reads a small file as a string: how many bytes of it, 0 for none. */
+u32 read_file(const char *path, char *text, u32 size);
+
+#pragma GCC visibility pop
+
+#endif
