@@ -3,7 +3,7 @@
 #   make demo   runs a real Windows archiver in a sandbox and tells what happened
 #   make test   runs every check and test
 #
-# The others: build, stubs, bench, engines, corpus, validate, test-v2, test-lsm, fuzz, clean.
+# The others: build, stubs, bench, engines, corpus, soak, validate, test-v2, test-lsm, fuzz, clean.
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 # urfave_cli_no_docs leaves the library's documentation renderer out, which costs most of a millisecond at every start.
@@ -18,7 +18,7 @@ STUBS := sandbox/init preload/stub wine/boot quota/library
 
 PREFIX ?= /usr/local
 
-.PHONY: all build man install stubs check-stubs demo test lint unit integration engines corpus validate fuzz bench test-v2 test-lsm clean
+.PHONY: all build man install stubs check-stubs demo test lint unit integration engines corpus soak validate fuzz bench test-v2 test-lsm clean
 
 all: build
 
@@ -81,6 +81,11 @@ engines: build
 corpus: build
 	test/install.sh test
 	WINBOX_TEST_CORPUS_ALL=1 test/run.sh integration -run TestCorpus
+
+# A thousand launches one after another, fifty at a time, and killed at any moment: nothing may fail or stay.
+soak: build
+	test/install.sh test
+	WINBOX_TEST_SOAK=1000 test/run.sh integration -run TestResidue
 
 # The OCI project's validation programs: PROGRAMS picks some, RUNTIMES who is to run them, V=1 prints what they say.
 RUNTIMES := winbox,runc,crun

@@ -2,60 +2,180 @@ package test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 )
 
-// TestResidue launches a hundred times and looks at what is there before and after. Not parallel, for that reason.
-func TestResidue(t *testing.T) {
-	b := newBox(t)
+// soakStarts is how many launches a test of what is left makes in all: by `make soak`, more.
+func soakStarts(t *testing.T, few int) int {
+	t.Helper()
+	text := os.Getenv("WINBOX_TEST_SOAK")
+	if text == "" {
+		return few
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// A kind is one way to launch a program, and the exit code that comes of it.
+type kind struct {
+	code  int
+	words []string
+}
+
+// A residue is a box for launches of all kinds, and what there is without any.
+type residue struct {
+	*box
+	kinds []kind
+	// token begins the ids of the containers, by which their control groups are known.
+	token  string
+	before snapshot
+}
+
+// newResidue makes one, with launches on the host's Wine and, of 32-bit programs, on a built one. Tests that have one must
+// not be parallel: they look at everything that is there.
+func newResidue(t *testing.T) *residue {
+	t.Helper()
+	b := newRuntimeBox(t, "i386")
+	b.runtime = "" // each launch has its own
 	// As a user has it: the state is in /run/winbox, which nobody else uses in the tests' mount namespace.
 	b.root = "/run/winbox"
 	if err := os.MkdirAll(b.root, 0o711); err != nil {
 		t.Fatal(err)
 	}
-	// The ids of the containers begin with the program's name: by that their control groups are known.
 	token := fmt.Sprintf("residue%d", os.Getpid())
-	for name, source := range map[string]string{"base": "base", "allocate": "allocate", "wait": "wait"} {
-		writeFile(t, b.dir, token+name+".exe", []byte(readFile(t, build(t, source, source))))
+	for _, name := range []string{"base", "allocate", "wait"} {
+		writeFile(t, b.dir, token+name+".exe", []byte(readFile(t, build(t, name, name))))
 	}
-	kinds := []struct {
-		code  int
-		words []string
-	}{
-		{0, []string{token + "base.exe"}},
-		{0, []string{token + "base.exe", "parent"}},
-		{0, []string{"--memory", "256m", "--cpus", "1.5", "--pids", "50", "--network", "host", token + "base.exe"}},
-		{0, []string{"--rootless", token + "base.exe"}},
-		{3, []string{"cmd", "/c", "echo x>C:\\new.txt& reg add HKCU\\Software\\New /v v /d 1 >nul& exit 3"}},
-		{137, []string{"--memory", "32m", token + "allocate.exe", "64"}},
-		{failed, []string{"--mount", "missing:E:", token + "base.exe"}},
-		{124, []string{"--timeout", "300ms", token + "wait.exe"}},
-		{0, []string{token + "base.exe"}},
-		{0, []string{"--display", "virtual=64x64", token + "base.exe"}},
-	}
-	for _, kind := range kinds { // whatever is made at the first time only
+	writeFile(t, b.dir, token+"base32.exe", []byte(readFile(t, machines[1].build(t, "base.exe", "base"))))
+	base := token + "base.exe"
+	r := &residue{box: b, token: token, kinds: []kind{
+		{0, []string{"--runtime", "host", base}},
+		{0, []string{"--runtime", "host", base, "parent"}},
+		{0, []string{"--runtime", "host", "--memory", "256m", "--cpus", "1.5", "--pids", "50", "--network", "host", base}},
+		{0, []string{"--runtime", "host", "--rootless", base}},
+		{3, []string{"--runtime", "host", "cmd", "/c", "echo x>C:\\new.txt& reg add HKCU\\Software\\New /v v /d 1 >nul& exit 3"}},
+		{137, []string{"--runtime", "host", "--memory", "32m", token + "allocate.exe", "64"}},
+		{failed, []string{"--runtime", "host", "--mount", "missing:E:", base}},
+		{124, []string{"--runtime", "host", "--timeout", "300ms", token + "wait.exe"}},
+		{0, []string{"--runtime", "i386", token + "base32.exe"}},
+		{0, []string{"--runtime", "host", "--display", "virtual=64x64", base}},
+	}}
+	for _, kind := range r.kinds { // whatever is made at the first time only
 		b.run(kind.words...)
 	}
-	before := takeSnapshot(t, token)
-	for i := range 100 {
-		kind := kinds[i%len(kinds)]
-		if c := b.run(kind.words...); c.code() != kind.code {
-			t.Errorf("%s: exit code %d, want %d\n%s", c, c.code(), kind.code, c.err.String())
+	r.before = takeSnapshot(t, token)
+	return r
+}
+
+// launchOf makes launch number i and wants its exit code.
+func (r *residue) launchOf(i int) {
+	kind := r.kinds[i%len(r.kinds)]
+	if c := r.run(kind.words...); c.code() != kind.code {
+		r.t.Errorf("launch %d: %s: exit code %d, want %d\n%s", i, c, c.code(), kind.code, c.err.String())
+	}
+}
+
+// wantNothingNew checks that there is what there was.
+func (r *residue) wantNothingNew() {
+	r.t.Helper()
+	for _, left := range r.before.diff(takeSnapshot(r.t, r.token)) {
+		r.t.Error(left)
+	}
+}
+
+// TestResidue launches a hundred times, one after another, and looks at what is there before and after.
+func TestResidue(t *testing.T) {
+	r := newResidue(t)
+	for i := range soakStarts(t, 100) {
+		r.launchOf(i)
+	}
+	r.wantNothingNew()
+}
+
+// TestResidueAtOnce does so with fifty launches at a time.
+func TestResidueAtOnce(t *testing.T) {
+	const atOnce = 50
+	r := newResidue(t)
+	starts := soakStarts(t, atOnce)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range atOnce {
+		wg.Go(func() {
+			for i := int(next.Add(1) - 1); i < starts; i = int(next.Add(1) - 1) {
+				r.launchOf(i)
+			}
+		})
+	}
+	wg.Wait()
+	r.wantNothingNew()
+}
+
+// TestResidueKilled kills launches, at any moment of their lives and eight at a time, and has `delete --force` remove what
+// the list has of them.
+func TestResidueKilled(t *testing.T) {
+	const atOnce = 8
+	r := newResidue(t)
+	kills := soakStarts(t, 80)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range atOnce {
+		wg.Go(func() {
+			for i := int(next.Add(1) - 1); i < kills; i = int(next.Add(1) - 1) {
+				r.kill(i)
+			}
+		})
+	}
+	wg.Wait()
+	ids := r.containers()
+	t.Logf("%d of %d launches left a container", len(ids), kills)
+	for _, id := range ids {
+		if c := r.call("delete", "--force", id).wait(); c.code() != 0 {
+			t.Errorf("delete --force %s: exit code %d\n%s", id, c.code(), c.err.String())
 		}
 	}
-	for _, left := range before.diff(takeSnapshot(t, token)) {
-		t.Error(left)
+	// The kernel takes a moment to end the processes of a pid namespace whose first one has been killed.
+	await(t, "the end of all processes", func() bool {
+		return !slices.ContainsFunc(r.before.diff(takeSnapshot(t, r.token)), func(left string) bool {
+			return strings.HasPrefix(left, "left behind: process ") || strings.HasPrefix(left, "left behind: namespace ")
+		})
+	})
+	r.wantNothingNew()
+}
+
+// kill starts launch number i, or in its place a program that does not end, and kills winbox a moment later.
+func (r *residue) kill(i int) {
+	words := r.kinds[i%len(r.kinds)].words
+	if i%3 == 0 {
+		words = []string{"--runtime", "host", r.token + "wait.exe"}
 	}
+	c := r.launch(words...)
+	if err := c.Start(); err != nil {
+		r.t.Error(err)
+		return
+	}
+	time.Sleep(rand.N(400 * time.Millisecond)) // most launches take less
+	if err := c.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		r.t.Error(err)
+	}
+	c.wait()
 }
 
 // A snapshot is what there is, each with what is known of it.
