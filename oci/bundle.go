@@ -135,12 +135,14 @@ func check(spec *specs.Spec) error {
 		return errors.New("root.path: missing")
 	case spec.Process == nil:
 		return errors.New("process: missing")
-	case len(spec.Process.Args) == 0 || spec.Process.Args[0] == "":
+	case spec.Process.CommandLine == "" && (len(spec.Process.Args) == 0 || spec.Process.Args[0] == ""):
 		return errors.New("process.args: empty")
 	case !filepath.IsAbs(spec.Process.Cwd) && !HasDrive(spec.Process.Cwd):
 		return fmt.Errorf("process.cwd: %q is not an absolute path", spec.Process.Cwd)
-	case spec.Linux == nil:
+	case spec.Linux == nil && spec.Windows == nil:
 		return errors.New("linux: missing")
+	case strings.ContainsRune(spec.Process.CommandLine, 0):
+		return errors.New("process.commandLine: contains a zero byte")
 	}
 	for i, s := range spec.Process.Args {
 		if strings.ContainsRune(s, 0) {

@@ -34,6 +34,8 @@ type Bundle struct {
 	kept  *Persistent
 	shown shown
 	user  string
+	// section is the section windows of the configuration.
+	section *windowsSection
 }
 
 // Recognize looks whether a bundle is a Windows container: its first argument is a PE file, found as the container would
@@ -52,10 +54,18 @@ func Recognize(b *oci.Bundle) (*Bundle, error) {
 	if err != nil {
 		return nil, nil // whoever builds the container says what is wrong with the root
 	}
-	if how != handlerWindows && !isWindows(files, b.Spec.Process) {
+	w := &Bundle{dir: b.Dir, spec: *b.Spec, files: files}
+	w.spec.Process = withArgs(b.Spec.Process)
+	if len(w.spec.Process.Args) == 0 || how != handlerWindows && !isWindows(files, w.spec.Process) {
 		return nil, files.Close()
 	}
-	w := &Bundle{dir: b.Dir, spec: *b.Spec, files: files}
+	processors, err := hostProcessors()
+	if err == nil {
+		w.section, err = readWindows(&w.spec, processors)
+	}
+	if err != nil {
+		return nil, errors.Join(err, files.Close())
+	}
 	if w.wishes, err = readWishes(b.Spec.Annotations); err != nil {
 		return nil, errors.Join(err, files.Close())
 	}
@@ -116,7 +126,7 @@ func hasDrive(name string) bool { return len(name) > 3 && oci.HasDrive(name) }
 
 // isWindows says whether a process's first argument is a Windows program.
 func isWindows(files *oci.Files, p *specs.Process) bool {
-	if hasDrive(p.Args[0]) {
+	if p.CommandLine != "" || hasDrive(p.Args[0]) {
 		return true
 	}
 	if search, ok := windowsValue(p.Env, "PATH"); ok && search != "" && !strings.Contains(p.Args[0], "/") {
@@ -186,6 +196,8 @@ type Container struct {
 	Prepare func() error
 	// Persistent is the prefix that the container must hold while it lives, or nil.
 	Persistent *Persistent
+	// Warnings are sentences on what is not carried out to the letter.
+	Warnings []string
 }
 
 // Container turns the bundle into a container that runs its program by Wine: that of the root file system, or the
@@ -209,7 +221,16 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 		return nil, err
 	}
 	b.shown.volumes(own)
-	b.user = userName(b.files, spec.Process.User)
+	if b.user, err = windowsUser(b.files, spec.Process.User); err != nil {
+		return nil, err
+	}
+	where := scratch.Prefix()
+	if b.kept != nil {
+		where = b.kept.Dir
+	}
+	if err := b.section.storage(spec, where); err != nil {
+		return nil, err
+	}
 	given := []specs.Mount{
 		{Destination: runDir, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=755", "size=1m"}},
 		{Destination: prefixDir}, // what it shows depends on the program
@@ -249,7 +270,7 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 		return nil, err
 	}
 	defer file.Close()
-	image, command, err := b.examine(r, file, program, p.Terminal)
+	image, command, line, err := b.examine(r, file, program, &p)
 	if err != nil {
 		return nil, fmt.Errorf("process.args[0]: %q: %w", p.Args[0], err)
 	}
@@ -263,8 +284,8 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 		return nil, err
 	}
 	arguments := p.Args[1:]
-	p.Args = append(command, arguments...)
-	p.Env = r.inContainer(p.Env, b.wishes.boot, b.wishes.display.environment(), b.user, pwd)
+	p.Args, p.CommandLine = append(command, arguments...), ""
+	p.Env = append(r.inContainer(p.Env, b.wishes.boot, b.wishes.display.environment(), b.user, pwd), line...)
 	if b.wishes.boot.minimal() && image.needsVolumes(program, arguments) {
 		p.Env = append(p.Env, volumesSetting(b.volumes(onDrives, t.Prefix())))
 	}
@@ -279,7 +300,7 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Container{Spec: spec, Helpers: helpers, Stops: stops, Linger: b.wishes.linger, Persistent: b.kept, Prepare: func() error {
+	return &Container{Spec: spec, Helpers: helpers, Stops: stops, Linger: b.wishes.linger, Persistent: b.kept, Warnings: b.section.warnings, Prepare: func() error {
 		limits := quota.Limits{}
 		limits.Apply(spec.Linux.Resources)
 		if err := scratch.Make(image, t, &limits); err != nil {
@@ -298,22 +319,28 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	}}, nil
 }
 
-// examine reads the program's headers, plans its address space, and gives the command that runs it.
-func (b *Bundle) examine(r *Runtime, file *os.File, program string, terminal bool) (*Image, []string, error) {
+// examine reads the program's headers, plans its address space, and gives the command that runs it, and what the command
+// needs among its variables.
+func (b *Bundle) examine(r *Runtime, file *os.File, program string, p *specs.Process) (image *Image, command, env []string, err error) {
 	info, err := file.Stat()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	headers, err := pe.Open(file, info.Size())
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	image, err := r.Examine(headers, b.wishes.space)
-	if err != nil {
-		return nil, nil, err
+	if image, err = r.Examine(headers, b.wishes.space); err != nil {
+		return nil, nil, nil, err
 	}
-	command, err := r.command(image.Machine, program, !terminal && b.wishes.pipes.Bridged(headers))
-	return image, command, err
+	bridged := !p.Terminal && b.wishes.pipes.Bridged(headers)
+	if p.CommandLine != "" {
+		if env, err = asIs(p.CommandLine, bridged); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	command, err = r.command(image.Machine, program, bridged || p.CommandLine != "")
+	return image, command, env, err
 }
 
 // runtime is the Wine of the container, and the mounts that bring it in when it is the template's.
@@ -400,6 +427,9 @@ func (b *Bundle) mounts(t *Template) (own, onDrives []specs.Mount, err error) {
 		}
 		if to.drive != 'c' {
 			b.drives.mounts = append(b.drives.mounts, driveMountPoint{target: to})
+		}
+		if m.Type == "" && !slices.Contains(m.Options, "bind") && !slices.Contains(m.Options, "rbind") {
+			m.Options = append([]string{"rbind"}, m.Options...) // Windows has no other kind (config.md, "Mounts")
 		}
 		m.Destination = linuxPath(to, t.driveC())
 		onDrives = append(onDrives, m)
@@ -673,7 +703,9 @@ func (r *Runtime) inContainer(env []string, boot Boot, display map[string]string
 		have[name] = value
 	}
 	windowsVariables(have)
-	delete(have, volumes) // of the main process, whose environment exec takes over
+	for _, name := range []string{volumes, lineVariable, pipesVariable} { // of the main process, whose environment exec takes over
+		delete(have, name)
+	}
 	delete(have, "TZ")
 	switch zone := zoneOf(env); {
 	case isUTC(zone):
@@ -705,6 +737,7 @@ func (r *Runtime) inContainer(env []string, boot Boot, display map[string]string
 // The user is another than the container's: the prefix has one user only.
 func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (windows *specs.Process, changed bool, err error) {
 	main := spec.Process
+	p = withArgs(p)
 	if len(p.Args) == 0 || len(main.Args) < 3 {
 		return p, false, nil
 	}
@@ -754,7 +787,7 @@ func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (windows 
 			return nil, false, fmt.Errorf("show /%s on drive C: %w", name, err)
 		}
 	}
-	_, command, err := b.examine(r, file, program, p.Terminal)
+	_, command, line, err := b.examine(r, file, program, p)
 	if err != nil {
 		return nil, false, fmt.Errorf("%q: %w", p.Args[0], err)
 	}
@@ -763,11 +796,11 @@ func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (windows 
 			b.user = name
 		}
 	}
-	q.Args = append(command, p.Args[1:]...)
+	q.Args, q.CommandLine = append(command, p.Args[1:]...), ""
 	var display map[string]string
 	if spec.Annotations[annotationDisplay] != "" {
 		display = displayVariables(main.Env)
 	}
-	q.Env = r.inContainer(p.Env, chosenBoot(main.Env), display, b.user, pwd)
+	q.Env = append(r.inContainer(p.Env, chosenBoot(main.Env), display, b.user, pwd), line...)
 	return &q, true, nil
 }

@@ -2,6 +2,7 @@ package wine
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -115,13 +117,31 @@ func nameIn(passwd, uid string) string {
 		if len(fields) < 4 || fields[2] != uid {
 			continue
 		}
-		name := fields[0]
 		const longest = 20 // of a Windows user name (Microsoft, "User name formats"; NetUserAdd)
-		if name == "" || len(name) > longest || strings.ContainsAny(name, `/\[];=,+@`) || checkName(name) != nil ||
-			slices.ContainsFunc([]string{"Public", "Default", "All Users", "Default User"}, func(own string) bool { return strings.EqualFold(own, name) }) {
-			break
+		if name := fields[0]; len(name) <= longest && isUserName(name) {
+			return name
 		}
-		return name
+		break
 	}
 	return uid
+}
+
+// isUserName tells what can be a user of Windows with a folder in C:\users that is not one of Windows' own.
+func isUserName(name string) bool {
+	return name != "" && !strings.ContainsAny(name, `/\[];=,+@`) && checkName(name) == nil &&
+		!slices.ContainsFunc([]string{"Public", "Default", "All Users", "Default User"}, func(own string) bool { return strings.EqualFold(own, name) })
+}
+
+// windowsUser is the Windows user of a container: process.user.username, less the domain of DOMAIN\name, or what
+// [userName] finds.
+func windowsUser(files *oci.Files, user specs.User) (string, error) {
+	if user.Username == "" {
+		return userName(files, user), nil
+	}
+	name := user.Username[strings.LastIndexByte(user.Username, '\\')+1:]
+	const longest = 255 // of a file name on Linux; Windows has 256 letters (lmcons.h: UNLEN), as for ContainerAdministrator
+	if len(name) > longest || !utf8.ValidString(name) || !isUserName(name) {
+		return "", fmt.Errorf("process.user.username: %q cannot be a user of Windows with a folder in C:\\users", user.Username)
+	}
+	return name, nil
 }

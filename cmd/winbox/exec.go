@@ -158,7 +158,7 @@ func execProcess(c *cli.Context, ct *sandbox.Container) (*specs.Process, error) 
 // checkProcess names what a process must have and lacks.
 func checkProcess(p *specs.Process) error {
 	switch {
-	case len(p.Args) == 0:
+	case len(p.Args) == 0 && p.CommandLine == "":
 		return errors.New("process.args: empty")
 	case !filepath.IsAbs(p.Cwd) && !oci.HasDrive(p.Cwd):
 		return fmt.Errorf("process.cwd: %q is not an absolute path", p.Cwd)

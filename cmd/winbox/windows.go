@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -28,7 +29,7 @@ func (g *globals) windows(ctx context.Context, opt *sandbox.Options) error {
 		return err
 	}
 	if bundle == nil {
-		return linuxFolder("process.cwd", opt.Bundle.Spec.Process)
+		return linuxOnly(opt.Bundle.Spec)
 	}
 	scratch := wine.Scratch(filepath.Join(g.dataRoot, "containers", newID(opt.ID)))
 	asked := bundle.Runtime()
@@ -45,6 +46,9 @@ func (g *globals) windows(ctx context.Context, opt *sandbox.Options) error {
 		if container, err = g.container(ctx, bundle, other, scratch); err != nil {
 			return err
 		}
+	}
+	for _, w := range container.Warnings {
+		g.log.Warn(w)
 	}
 	opt.Bundle = &oci.Bundle{Dir: opt.Bundle.Dir, Spec: container.Spec, Seccomp: opt.Bundle.Seccomp}
 	opt.Helpers = helpers(container.Helpers)
@@ -98,7 +102,7 @@ func (g *globals) container(ctx context.Context, bundle *wine.Bundle, runtime st
 // windowsExec does the same for another process in a container.
 func windowsExec(ct *sandbox.Container, opt *sandbox.ExecOptions) error {
 	if !ct.Windows() || ct.PID() == 0 {
-		return linuxFolder("cwd", opt.Process)
+		return linuxProcess("", opt.Process)
 	}
 	spec, err := ct.Spec()
 	if err != nil {
@@ -110,15 +114,32 @@ func windowsExec(ct *sandbox.Container, opt *sandbox.ExecOptions) error {
 	}
 	defer files.Close()
 	if opt.Process, opt.NoRandomize, err = wine.InContainer(spec, opt.Process, files); err == nil && !opt.NoRandomize {
-		err = linuxFolder("cwd", opt.Process)
+		err = linuxProcess("", opt.Process)
 	}
 	return err
 }
 
-// linuxFolder refuses a Linux process whose current directory is a Windows path.
-func linuxFolder(field string, p *specs.Process) error {
+// linuxOnly refuses what only a Windows container can have.
+func linuxOnly(spec *specs.Spec) error {
+	if err := linuxProcess("process.", spec.Process); err != nil {
+		return err
+	}
+	if spec.Linux == nil {
+		return fmt.Errorf("linux: missing, and %q is no Windows program", spec.Process.Args[0])
+	}
+	if spec.Windows != nil {
+		slog.Warn(fmt.Sprintf("windows: no effect: %q is no Windows program", spec.Process.Args[0]))
+	}
+	return nil
+}
+
+// linuxProcess refuses a Linux process whose command or current directory is for Windows. section begins the names of fields.
+func linuxProcess(section string, p *specs.Process) error {
+	if len(p.Args) == 0 {
+		return fmt.Errorf("%sargs: empty, and commandLine is for Windows programs only", section)
+	}
 	if oci.HasDrive(p.Cwd) {
-		return fmt.Errorf("%s: %q is a Windows path, and %q no Windows program", field, p.Cwd, p.Args[0])
+		return fmt.Errorf("%scwd: %q is a Windows path, and %q no Windows program", section, p.Cwd, p.Args[0])
 	}
 	return nil
 }

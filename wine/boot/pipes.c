@@ -2,6 +2,9 @@
  * Runs a program with Windows pipes in place of the Unix pipes and sockets among its standard streams, and copies
  * between the two. The command line is that of the program, after this one's own name; the exit code is the program's.
  *
+ * Two variables of the environment, which the program does not get, change that: WINBOX_COMMAND_LINE is the command line
+ * for a program that is to have one which Wine would not make of arguments, and with WINBOX_PIPES pipes stay as they are.
+ *
  * To Wine, a Unix pipe is a file of the type pipe. Reading and writing it works, but Wine's server has no named pipe of
  * it: SetNamedPipeHandleState fails with ERROR_INVALID_HANDLE. Programs with libuv call that for each standard stream
  * that is a pipe, and give up: node.exe with EBADF. On Windows such a stream is a named pipe always.
@@ -165,8 +168,10 @@ void start(void)
 	WCHAR              *line = GetCommandLineW();
 	HANDLE             *theirs[3] = { &startup.hStdInput, &startup.hStdOutput, &startup.hStdError };
 	HANDLE              threads[3];
-	static WCHAR        name[MAX_NAME];
+	static WCHAR        name[MAX_NAME], given[MAX_NAME];
+	static const WCHAR  given_by[] = L"WINBOX_COMMAND_LINE", kept_by[] = L"WINBOX_PIPES";
 	DWORD               code, length = 0, count = 0;
+	BOOL                kept;
 
 	for (line = word(line); *line == ' '; line++)
 		;
@@ -174,11 +179,17 @@ void start(void)
 		if (*from != '"')
 			name[length++] = *from;
 
+	if (GetEnvironmentVariableW(given_by, given, MAX_NAME))
+		line = given;
+	kept = GetEnvironmentVariableW(kept_by, NULL, 0) != 0;
+	SetEnvironmentVariableW(given_by, NULL);
+	SetEnvironmentVariableW(kept_by, NULL);
+
 	GetStartupInfoW(&startup);
 	startup.dwFlags |= STARTF_USESTDHANDLES;
 	for (int i = 0; i < 3; i++) {
 		*theirs[i] = GetStdHandle(number[i]);
-		if (GetFileType(*theirs[i]) != FILE_TYPE_PIPE)
+		if (kept || GetFileType(*theirs[i]) != FILE_TYPE_PIPE)
 			continue;
 		if (i == 2 && streams[1].unix && same(*theirs[i], streams[1].unix)) {
 			SetHandleInformation(*theirs[i], HANDLE_FLAG_INHERIT, 0);
