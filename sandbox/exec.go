@@ -35,7 +35,9 @@ type ExecOptions struct {
 	IgnorePaused bool
 	// NoRandomize switches address-space randomisation off, as [Options.Windows] does.
 	NoRandomize bool
-	Signals     *Signals // as in [Options], for [Container.RunExec]
+	// Signals are those for [Container.RunExec] to pass on, as in [Options]; nil makes
+	// it catch them itself. [Container.Exec] waits until they are caught.
+	Signals *Signals
 	// Subgroups are groups below the container's to run in, as for [cgroup.Group.Sub].
 	Subgroups map[string]string
 	Log       *slog.Logger
@@ -67,7 +69,7 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 	}
 	joined := *spec
 	joined.Process = withEnvironment(inherited(opt.Process, spec.Process), func() (*oci.Files, error) { return oci.OpenFiles("/proc/" + strconv.Itoa(c.rec.PID) + "/root") })
-	create := Options{ID: c.rec.ID, Bundle: &oci.Bundle{Dir: c.rec.Bundle, Spec: &joined}, Stdio: opt.Stdio, Preserve: opt.Preserve, Console: opt.Console, Start: true, Log: opt.Log}
+	create := Options{ID: c.rec.ID, Bundle: &oci.Bundle{Dir: c.rec.Bundle, Spec: &joined}, Stdio: opt.Stdio, Preserve: opt.Preserve, Console: opt.Console, Start: true, Signals: opt.Signals, Log: opt.Log}
 	host, err := hostFacts()
 	if err != nil {
 		return 0, err
@@ -89,6 +91,9 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 	group, err := c.execGroup(&opt)
 	if err != nil {
 		return 0, err
+	}
+	if opt.Signals != nil {
+		opt.Signals.Wait()
 	}
 	restore, err := initialAffinity(joined.Process.ExecCPUAffinity)
 	if err != nil {

@@ -36,13 +36,18 @@ type Result struct {
 // secondInterrupt is how long after a SIGINT another one is meant as such.
 const secondInterrupt = 500 * time.Millisecond
 
-// forwarded are the signals that a foreground container shares with its caller:
-// those that people send, and the real-time ones, by which systemd is told to
-// halt. Those of job control are the caller's own.
+// forwarded are the signals that people send, which a foreground container shares
+// with its caller. Those of job control are the caller's own.
 func forwarded() []os.Signal {
-	list := []os.Signal{
+	return []os.Signal{
 		unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGCONT, unix.SIGWINCH,
 	}
+}
+
+// realTime are the real-time signals, by which systemd is told to halt. A Go program
+// that does not catch them passes over them.
+func realTime() []os.Signal {
+	var list []os.Signal
 	const rtmin, rtmax = 34, 64 // signal(7); the C library keeps two for itself
 	for sig := unix.Signal(rtmin); sig <= rtmax; sig++ {
 		list = append(list, sig)
@@ -53,31 +58,36 @@ func forwarded() []os.Signal {
 // Signals are those that a foreground container shares with its caller. None of
 // them ends the caller while they are caught.
 type Signals struct {
-	c, broken chan os.Signal
-	caught    chan struct{} // closed when all are
+	c, broken   chan os.Signal
+	caught, all chan struct{} // closed when those that would end the caller are caught, and all
 }
 
 // CatchSignals begins to catch signals for [Options.Signals]. It does so in the
-// background, as the Go runtime takes a good part of a millisecond for it.
+// background, as the Go runtime hands each over to a thread of its own and back.
 func CatchSignals() *Signals {
-	s := &Signals{c: make(chan os.Signal, 16), broken: make(chan os.Signal, 1), caught: make(chan struct{})}
+	s := &Signals{c: make(chan os.Signal, 16), broken: make(chan os.Signal, 1), caught: make(chan struct{}), all: make(chan struct{})}
 	go func() {
-		defer close(s.caught)
+		defer close(s.all)
 		signal.Notify(s.c, forwarded()...)
 		// Nobody reads this one: with it, a write to a pipe that is closed is an error and not the end.
 		signal.Notify(s.broken, unix.SIGPIPE)
+		close(s.caught)
+		signal.Notify(s.c, realTime()...)
 	}()
 	return s
 }
 
-// Wait returns when the signals are caught: from then on, what is made for the
-// container does not stay behind because of a signal.
+// Wait returns when the signals that would end the caller are caught: from then on,
+// what is made for the container does not stay behind because of one.
 func (s *Signals) Wait() { <-s.caught }
+
+// waitAll returns when all are caught, which the program is to rely on.
+func (s *Signals) waitAll() { <-s.all }
 
 // Stop lets them do again what they do by default. One who ends anyway saves
 // time without.
 func (s *Signals) Stop() {
-	s.Wait()
+	s.waitAll()
 	signal.Stop(s.c)
 	signal.Stop(s.broken)
 }
@@ -157,7 +167,6 @@ func (c *Container) RunExec(ctx context.Context, opt ExecOptions) (int, error) {
 		opt.Signals = CatchSignals()
 		defer opt.Signals.Stop()
 	}
-	opt.Signals.Wait()
 	pid, err := c.Exec(opt)
 	if err != nil {
 		return 0, err

@@ -414,6 +414,9 @@ func (i *initProcess) awaitCreated(p *program.Program, opt *Options, hooks map[i
 					return err
 				}
 			}
+			if created && opt.Start && opt.Signals != nil {
+				opt.Signals.waitAll()
+			}
 			if err := i.proceed(p); err != nil {
 				return err
 			}

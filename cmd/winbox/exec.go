@@ -67,6 +67,10 @@ process's, 128 + N after signal N, and 255 when it could not be made.
 }
 
 func (g *globals) exec(c *cli.Context) (int, error) {
+	var signals *sandbox.Signals
+	if !c.Bool("detach") && c.String("process") == "" { // else it could be a pipe, for which winbox waits
+		signals = sandbox.CatchSignals()
+	}
 	ct, err := sandbox.Load(g.root, c.Args().First())
 	if err != nil {
 		return 0, err
@@ -88,7 +92,7 @@ func (g *globals) exec(c *cli.Context) (int, error) {
 	}
 	opt := sandbox.ExecOptions{
 		Process: process, Preserve: preserve, PIDFile: c.String("pid-file"), IgnorePaused: c.Bool("ignore-paused"),
-		Console: consoleSocket(c), PIDFD: pidfdSocket(c, "setns"), Subgroups: groups, Log: g.log,
+		Console: consoleSocket(c), PIDFD: pidfdSocket(c, "setns"), Subgroups: groups, Signals: signals, Log: g.log,
 	}
 	if err := windowsExec(ct, &opt); err != nil {
 		return 0, err
@@ -97,7 +101,6 @@ func (g *globals) exec(c *cli.Context) (int, error) {
 		_, err := ct.Exec(opt)
 		return 0, err
 	}
-	opt.Signals = sandbox.CatchSignals()
 	return ct.RunExec(c.Context, opt)
 }
 
