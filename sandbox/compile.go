@@ -42,7 +42,7 @@ func compile(opt *Options, group *cgroup.Group, filters *filterCache) (*program.
 	first := 3 + opt.Preserve
 	po := program.Options{
 		ID: opt.ID, Bundle: opt.Bundle.Dir, Control: first + fdControl, Listen: -1, Preserve: opt.Preserve,
-		Supervise: opt.Windows, NoRandomize: opt.Windows, Stops: opt.Stops, Linger: opt.Linger,
+		Supervise: opt.Windows, NoRandomize: opt.Windows, Stops: opt.Stops, Resize: opt.Resize, Linger: opt.Linger,
 		StopGrace: int(opt.StopGrace.Milliseconds()), NoPivot: opt.NoPivot, NoNewKeyring: opt.NoNewKeyring,
 		ChownStdio: pipes(opt), MemoryFiles: opt.MemoryFiles, Helpers: opt.Helpers, Host: host,
 	}

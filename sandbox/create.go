@@ -32,6 +32,9 @@ type Options struct {
 	// Stops are programs, with their arguments, that ask a Windows container's
 	// main process to stop, by the signal that they do it for.
 	Stops map[unix.Signal][]string
+	// Resize is a program, with its arguments, that tells the main process of a
+	// Windows container the size of its terminal when that has changed.
+	Resize []string
 	// Linger keeps a Windows container until all its processes have ended.
 	Linger bool
 	// StopGrace is how long the processes that outlive a Windows container's

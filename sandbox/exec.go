@@ -33,8 +33,11 @@ type ExecOptions struct {
 	// PIDFD takes a pidfd (pidfd_open(2)) of the process, which it must not close; may be nil.
 	PIDFD        func(pidfd *os.File) error
 	IgnorePaused bool
-	// NoRandomize switches address-space randomisation off, as [Options.Windows] does.
-	NoRandomize bool
+	// Windows gives the process a parent in the container, which makes its exit
+	// status of its exit code as process 1 does, and switches address-space
+	// randomisation off. Its process id is that of the parent, with which it ends.
+	Windows bool
+	Resize  []string // as in [Options]
 	// Signals are those for [Container.RunExec] to pass on, as in [Options]; nil makes
 	// it catch them itself. [Container.Exec] waits until they are caught.
 	Signals *Signals
@@ -76,7 +79,13 @@ func (c *Container) Exec(opt ExecOptions) (pid int, err error) {
 	}
 	securityModules(&joined, &host)
 	first := 3 + opt.Preserve
-	po := program.Options{ID: c.rec.ID, Control: first + fdControl, Preserve: opt.Preserve, NoRandomize: opt.NoRandomize, ChownStdio: pipes(&create), NoNewKeyring: c.rec.NoNewKeyring, Host: host}
+	po := program.Options{ID: c.rec.ID, Control: first + fdControl, Preserve: opt.Preserve, ChownStdio: pipes(&create), NoNewKeyring: c.rec.NoNewKeyring, Host: host}
+	if opt.Windows {
+		po.Supervise, po.NoRandomize, po.Resize = true, true, opt.Resize
+		if po.ExitFilter, po.ExitFilterFlags, err = compileFilter(exitProfile); err != nil {
+			return 0, err
+		}
+	}
 	filters := filterCache{root: filepath.Dir(c.dir), log: opt.Log}
 	if po.Seccomp, po.SeccompFlags, err = filters.filter(spec, c.seccomp); err != nil {
 		return 0, err

@@ -160,6 +160,7 @@ func (c *Container) RunExec(ctx context.Context, opt ExecOptions) (int, error) {
 	tty := &terminal{}
 	if opt.Process.Terminal && opt.Console == nil {
 		tty = newTerminal((&Options{Stdio: opt.Stdio}).stdio())
+		tty.keys = opt.Windows
 		defer tty.close()
 		opt.Process, opt.Console = tty.sized(opt.Process), tty.take
 	}

@@ -311,3 +311,93 @@ func TestSupervisedLinger(t *testing.T) {
 		t.Errorf("exit code %d, %v", exitCode(status), err)
 	}
 }
+
+// TestSupervisedExec checks the parent of a program that is executed in a container.
+func TestSupervisedExec(t *testing.T) {
+	b := supervised(t, "echo ready; sleep 1000")
+	c := b.begin()
+	b.awaitOutput("ready")
+	windows := func(o *ExecOptions) { o.Windows = true }
+	for script, want := range map[string]int{"exit 7": 7, "kill -9 $$": 137, "sleep 1000 & exit 3": 3} {
+		if out, code := b.exec(c, script, windows); code != want || out != "" {
+			t.Errorf("%s: exit code %d, want %d; %q", script, code, want, out)
+		}
+	}
+	out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	for _, test := range []struct {
+		signal unix.Signal
+		want   int
+	}{{unix.SIGTERM, 42}, {unix.SIGKILL, 137}} {
+		opt := b.execOptions(out, "/bin/sh", "-c", "trap 'exit 42' TERM; echo $$; while :; do sleep 0.01; done")
+		opt.Windows = true
+		pid, err := c.Exec(opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var child string
+		wait := func(what string, done func() bool) {
+			t.Helper()
+			for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("%s: not in a minute", what)
+				}
+			}
+		}
+		wait("the child's line", func() bool { child = strings.TrimSpace(contents(t, out)); return child != "" })
+		if err := unix.Kill(pid, test.signal); err != nil {
+			t.Fatal(err)
+		}
+		if status, err := WaitProcess(pid); err != nil || exitCode(status) != test.want {
+			t.Errorf("%v: exit code %d, %v; want %d", test.signal, exitCode(status), err, test.want)
+		}
+		wait("the child's end", func() bool {
+			_, code := b.exec(c, "kill -0 "+child)
+			return code != 0
+		})
+		if err := out.Truncate(0); err != nil {
+			t.Fatal(err)
+		}
+		out.Seek(0, io.SeekStart)
+	}
+	// What the first of them has left behind runs on.
+	if _, code := b.exec(c, "[ $(ps | grep -c 'sleep 1000') -ge 2 ]"); code != 0 {
+		t.Error("a program that was left behind has been killed")
+	}
+}
+
+// TestSupervisedResize changes the size of a terminal.
+func TestSupervisedResize(t *testing.T) {
+	b := supervised(t, "while [ ! -e /data/go ]; do sleep 0.01; done; exit 7")
+	b.spec.Process.Terminal = true
+	b.mount(specs.Mount{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"newinstance", "ptmxmode=0666", "mode=0620"}})
+	var master *os.File
+	b.opt.Console = func(m *os.File) error {
+		master = m
+		return nil
+	}
+	b.opt.Resize = []string{"/bin/sh", "-c", "echo $1 >/data/new; mv /data/new /data/size; [ $1 = 00100x00020 ]", "sh"}
+	c := b.begin()
+	defer master.Close()
+	for _, size := range []unix.Winsize{{Col: 100, Row: 20}, {Col: 65535, Row: 1}, {Col: 9, Row: 12345}} {
+		if err := unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &size); err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf("%05dx%05d\n", size.Col, size.Row)
+		file := filepath.Join(b.rootfs, "data/size")
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+			if data, _ := os.ReadFile(file); string(data) == want {
+				break
+			} else if time.Now().After(deadline) {
+				t.Fatalf("the size was told as %q, want %q", data, want)
+			}
+		}
+	}
+	b.file("data/go", "", 0o644)
+	if status, err := c.Wait(); err != nil || exitCode(status) != 7 {
+		t.Errorf("exit code %d, %v", exitCode(status), err)
+	}
+}

@@ -1,8 +1,12 @@
 package test
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
+	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -10,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/containerd/console"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,7 +34,6 @@ func (c *call) attach(size console.WinSize) *screen {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { master.Close() })
 	if err := master.Resize(size); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +47,13 @@ func (c *call) attach(size console.WinSize) *screen {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
+	return watch(t, master)
+}
+
+// watch collects what is written to a terminal.
+func watch(t *testing.T, master console.Console) *screen {
 	s := &screen{Console: master, done: make(chan struct{})}
+	t.Cleanup(func() { master.Close() })
 	go func() {
 		defer close(s.done)
 		buf := make([]byte, 4096)
@@ -147,6 +157,118 @@ func TestTerminal(t *testing.T) {
 		b := newBox(t)
 		b.run(b.program("console")).want(0, "console=0\n")
 	})
+}
+
+// received gives the master of the terminal that a call hands over on its console socket, as an engine takes it, as a screen.
+func (b *box) received(call func(socket string) *call) *screen {
+	b.t.Helper()
+	name := filepath.Join(newDir(b.t), "console")
+	listener, err := net.Listen("unix", name)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer listener.Close()
+	c := call(name)
+	if err := c.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	conn, err := listener.Accept()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer conn.Close()
+	oob := make([]byte, unix.CmsgSpace(4))
+	_, n, _, _, err := conn.(*net.UnixConn).ReadMsgUnix(make([]byte, 4096), oob)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil || len(messages) != 1 {
+		b.t.Fatalf("messages %v, %v, want one", messages, err)
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		b.t.Fatalf("descriptors %v, %v, want one", fds, err)
+	}
+	if c.wait(); c.code() != 0 {
+		b.t.Fatalf("%s: exit code %d\n%s%s", c, c.code(), c.text(), c.err.String())
+	}
+	master, err := console.ConsoleFromFile(os.NewFile(uintptr(fds[0]), "terminal"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return watch(b.t, master)
+}
+
+// TestResize changes the size of terminals: the program's console follows, and tells it by an event.
+func TestResize(t *testing.T) {
+	list := append([]machine{{"amd64 on a built runtime", machines[0].compiler, machines[0].arch, "i386"}}, machines...)
+	t.Parallel()
+	for _, m := range list {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			b := m.newBox(t)
+			file := m.build(t, "size.exe", "size")
+			writeFile(t, b.dir, "size.exe", []byte(readFile(t, file)))
+			steps := func(s *screen) {
+				t.Helper()
+				s.shows(t, `\[window90x30buffer90x30\]`)
+				for _, size := range []console.WinSize{{Width: 120, Height: 40}, {Width: 70, Height: 45}, {Width: 61, Height: 20}} {
+					if err := s.Resize(size); err != nil {
+						t.Fatal(err)
+					}
+					s.shows(t, fmt.Sprintf(`\[window%[1]dx%[2]dbuffer%[1]dx%[2]d\]`, size.Width, size.Height))
+				}
+			}
+			begin := console.WinSize{Width: 90, Height: 30}
+			t.Run("launch", func(t *testing.T) {
+				c := b.launch("size.exe", "61")
+				steps(c.attach(begin))
+				if c.wait(); c.code() != 7 {
+					t.Errorf("exit code %d, want 7", c.code())
+				}
+			})
+			bundle := b.bundle(func(s *specs.Spec) {
+				b.bare("size.exe")(s)
+				s.Annotations = map[string]string{"io.winbox.runtime": cmp.Or(m.kind, "host")}
+				s.Process.Terminal, s.Process.ConsoleSize = true, &specs.Box{Width: 90, Height: 30}
+			}, "/app/size.exe", "61")
+			t.Run("engine", func(t *testing.T) {
+				id := b.id("resize")
+				s := b.received(func(socket string) *call { return b.call("create", "--bundle", bundle, "--console-socket", socket, id) })
+				if c := b.call("start", id).wait(); c.code() != 0 {
+					t.Fatalf("%s: exit code %d\n%s", c, c.code(), c.err.String())
+				}
+				steps(s)
+				await(t, "the end", func() bool { status, _ := b.containerOf(id); return status == "stopped" })
+				var told exitCodes
+				if c := b.call("state", id).wait(); json.Unmarshal(c.out.Bytes(), &told) != nil || !told.is(7, 7) {
+					t.Errorf("state says %s", c.out.String())
+				}
+				b.call("delete", id).wait()
+			})
+			t.Run("exec", func(t *testing.T) {
+				id := b.id("resize-exec")
+				s := b.received(func(socket string) *call { return b.call("create", "--bundle", bundle, "--console-socket", socket, id) })
+				if c := b.call("start", id).wait(); c.code() != 0 {
+					t.Fatalf("%s: exit code %d\n%s", c, c.code(), c.err.String())
+				}
+				s.shows(t, `\[window90x30buffer90x30\]`)
+				c := b.call("exec", "--tty", id, "/app/size.exe", "61")
+				steps(c.attach(begin))
+				if c.wait(); c.code() != 7 {
+					t.Errorf("exit code %d, want 7", c.code())
+				}
+				steps(b.received(func(socket string) *call {
+					return b.call("exec", "--tty", "--detach", "--console-socket", socket, id, "/app/size.exe", "61")
+				}))
+				// The main program's console is another one.
+				steps(s)
+				await(t, "the end", func() bool { status, _ := b.containerOf(id); return status == "stopped" })
+				b.call("delete", id).wait()
+			})
+		})
+	}
 }
 
 // TestDesktop checks that a program with windows has Wine's explorer for its desktop.

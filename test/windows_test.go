@@ -250,6 +250,7 @@ func TestBundleLife(t *testing.T) {
 		t.Errorf("the container's prefix, as a Linux program sees it: %q", got)
 	}
 	do(44, "exec", id, system32+"cmd.exe", "/c", "exit 300")
+	do(139, "exec", id, system32+"cmd.exe", "/c", "exit -1073741819") // 0xC0000005
 	do(2, "exec", id, "7za.exe", "t", "none.7z")
 	do(3, "exec", id, "sh", "-c", "exit 3")
 	if got := do(255, "exec", "--user", "1000:1000", id, "/app/7za.exe"); !strings.Contains(got, "runs as user 0:0") {

@@ -20,8 +20,16 @@ func TestBootIsBuiltFromSource(t *testing.T) {
 		t.Skipf("needs mingw-w64 with gcc 12, here is %s", bytes.TrimSpace(version))
 	}
 	dir := t.TempDir()
-	for _, name := range []string{"Makefile", "nt.h", "wineboot.c", "auto.c", "auto.h", "devices.c", "devices.h", "volumes.c", "ntoskrnl.def", "explorer.c", "pipes.c", "crash.c", "stop.c", "bcryptprimitives.c"} {
-		if err := copyFile(filepath.Join("boot", name), filepath.Join(dir, name)); err != nil {
+	sources := []string{"boot/Makefile", "boot/ntoskrnl.def"}
+	for _, kind := range []string{"c", "h"} {
+		files, err := filepath.Glob("boot/*." + kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources = append(sources, files...)
+	}
+	for _, file := range sources {
+		if err := copyFile(file, filepath.Join(dir, filepath.Base(file))); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -190,6 +190,8 @@ type Container struct {
 	Helpers []Helper
 	// Stops are those of [Runtime.Stops].
 	Stops map[unix.Signal][]string
+	// Resize is that of [Runtime.Resize].
+	Resize []string
 	// Linger tells that the container is to last as long as any process of it.
 	Linger bool
 	// Prepare makes the folder of the container. It is called once, before the container is built.
@@ -295,12 +297,16 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 		return nil, err
 	}
 	spec.Mounts[slices.IndexFunc(spec.Mounts, func(m specs.Mount) bool { return m.Destination == prefixDir })] = prefix
+	resize, err := r.Resize(&p)
+	if err != nil {
+		return nil, err
+	}
 	spec.Process = &p
 	helpers, err := b.wishes.display.Helpers()
 	if err != nil {
 		return nil, err
 	}
-	return &Container{Spec: spec, Helpers: helpers, Stops: stops, Linger: b.wishes.linger, Persistent: b.kept, Warnings: b.section.warnings, Prepare: func() error {
+	return &Container{Spec: spec, Helpers: helpers, Stops: stops, Resize: resize, Linger: b.wishes.linger, Persistent: b.kept, Warnings: b.section.warnings, Prepare: func() error {
 		limits := quota.Limits{}
 		limits.Apply(spec.Linux.Resources)
 		if err := scratch.Make(image, t, &limits); err != nil {
@@ -703,7 +709,7 @@ func (r *Runtime) inContainer(env []string, boot Boot, display map[string]string
 		have[name] = value
 	}
 	windowsVariables(have)
-	for _, name := range []string{volumes, lineVariable, pipesVariable} { // of the main process, whose environment exec takes over
+	for _, name := range []string{volumes, lineVariable, pipesVariable, consoleName} { // of the main process, whose environment exec takes over
 		delete(have, name)
 	}
 	delete(have, "TZ")
@@ -728,29 +734,37 @@ func (r *Runtime) inContainer(env []string, boot Boot, display map[string]string
 	return settings(have)
 }
 
+// Executed is a Windows program that is run in a container besides its own.
+type Executed struct {
+	// Process is what is to be executed.
+	Process *specs.Process
+	// Resize is that of [Runtime.Resize].
+	Resize []string
+}
+
 // InContainer turns a process for a running Windows container into one that the container's Wine runs, if it is a
-// Windows program; changed is false when it is not. spec is the configuration that the container was made with, files is
+// Windows program; it is nil when it is not. spec is the configuration that the container was made with, files is
 // what it sees.
 //
 // # Errors
 //
 // The user is another than the container's: the prefix has one user only.
-func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (windows *specs.Process, changed bool, err error) {
+func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (*Executed, error) {
 	main := spec.Process
 	p = withArgs(p)
 	if len(p.Args) == 0 || len(main.Args) < 3 {
-		return p, false, nil
+		return nil, nil
 	}
 	how, err := readHandler(spec.Annotations)
 	if err != nil || how == handlerLinux || !isWindows(files, p) {
-		return p, false, err
+		return nil, err
 	}
 	if p.User.UID != main.User.UID || p.User.GID != main.User.GID {
-		return nil, false, fmt.Errorf("a Windows program of this container runs as user %d:%d, to whom its drive C: belongs, and not as %d:%d", main.User.UID, main.User.GID, p.User.UID, p.User.GID)
+		return nil, fmt.Errorf("a Windows program of this container runs as user %d:%d, to whom its drive C: belongs, and not as %d:%d", main.User.UID, main.User.GID, p.User.UID, p.User.GID)
 	}
 	r := inFiles(files)
 	if r == nil {
-		return nil, false, errors.New("the container's Wine is gone")
+		return nil, errors.New("the container's Wine is gone")
 	}
 	b := &Bundle{files: files, user: User, wishes: wishes{pipes: Pipes(spec.Annotations[annotationPipes])}}
 	for _, letter := range "abdefghijklmnopqrstuvwxyz" { // C: apart
@@ -762,34 +776,34 @@ func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (windows 
 		}
 	}
 	if b.shown.given, err = parseDrives(spec.Annotations[annotationDrives]); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	program, file, err := b.program(p)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	defer file.Close()
 	q := *p
 	pwd, err := b.workdir(&q)
 	if err != nil {
-		return nil, false, fmt.Errorf("cwd: %w", err)
+		return nil, fmt.Errorf("cwd: %w", err)
 	}
 	for _, link := range b.shown.links { // of folders that no drive has shown until now
 		dir := path.Join(prefixDir, b.shown.folder(), path.Dir(link))
 		if at := path.Join(dir, path.Base(link)); !files.Exists(at) && files.Exists(link) {
 			if err := files.Symlink(dir, path.Base(link), link); err != nil && !errors.Is(err, fs.ErrExist) {
-				return nil, false, fmt.Errorf("show %s on drive %c: %w", link, b.shown.letter-0x20, err)
+				return nil, fmt.Errorf("show %s on drive %c: %w", link, b.shown.letter-0x20, err)
 			}
 		}
 	}
 	for _, name := range b.links {
 		if err := files.Symlink(path.Join(prefixDir, "drive_c"), name, "/"+name); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, false, fmt.Errorf("show /%s on drive C: %w", name, err)
+			return nil, fmt.Errorf("show /%s on drive C: %w", name, err)
 		}
 	}
 	_, command, line, err := b.examine(r, file, program, p)
 	if err != nil {
-		return nil, false, fmt.Errorf("%q: %w", p.Args[0], err)
+		return nil, fmt.Errorf("%q: %w", p.Args[0], err)
 	}
 	for _, setting := range main.Env {
 		if name, ok := strings.CutPrefix(setting, "USER="); ok {
@@ -802,5 +816,6 @@ func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (windows 
 		display = displayVariables(main.Env)
 	}
 	q.Env = append(r.inContainer(p.Env, chosenBoot(main.Env), display, b.user, pwd), line...)
-	return &q, true, nil
+	resize, err := r.Resize(&q)
+	return &Executed{Process: &q, Resize: resize}, err
 }

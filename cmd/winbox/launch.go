@@ -244,6 +244,10 @@ func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sand
 	if err != nil {
 		return nil, fmt.Errorf("--stop: %w", err)
 	}
+	resize, err := template.Runtime.Resize(container.Spec.Process)
+	if err != nil {
+		return nil, err
+	}
 	if l.prefix != nil {
 		owner := wine.Owner{UID: os.Geteuid(), GID: os.Getegid()}
 		if err := l.fit(l.c.Context, l.prefix, template, owner, l.stderr); err != nil {
@@ -255,7 +259,7 @@ func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sand
 	limited := res.Memory != nil || res.CPU != nil || res.Pids != nil
 	opt := sandbox.Options{
 		Root: l.root, ID: l.id, Bundle: &oci.Bundle{Dir: string(l.scratch), Spec: spec}, Windows: true, Start: true,
-		Stops: stops, Linger: l.c.Bool("linger"), MemoryFiles: quota.MemoryFiles,
+		Stops: stops, Resize: resize, Linger: l.c.Bool("linger"), MemoryFiles: quota.MemoryFiles,
 		// A limit that the user has asked for is not left out.
 		Rootless: l.rootless && !limited, Systemd: l.systemd, Stats: l.statusFile != nil, Signals: signals, Scratch: []string{string(l.scratch)}, Log: l.log,
 		Prepare: func() error {

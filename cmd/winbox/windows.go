@@ -53,7 +53,7 @@ func (g *globals) windows(ctx context.Context, opt *sandbox.Options) error {
 	opt.Bundle = &oci.Bundle{Dir: opt.Bundle.Dir, Spec: container.Spec, Seccomp: opt.Bundle.Seccomp}
 	opt.Helpers = helpers(container.Helpers)
 	opt.Windows, opt.Prepare, opt.Scratch = true, container.Prepare, []string{string(scratch)}
-	opt.Stops, opt.Linger, opt.MemoryFiles = container.Stops, container.Linger, quota.MemoryFiles
+	opt.Stops, opt.Resize, opt.Linger, opt.MemoryFiles = container.Stops, container.Resize, container.Linger, quota.MemoryFiles
 	if container.Persistent != nil {
 		// Closed when this process ends: what is left open then is process 1's.
 		opt.Hold, opt.StopGrace = container.Persistent.Hold(), 10*time.Second
@@ -113,10 +113,15 @@ func windowsExec(ct *sandbox.Container, opt *sandbox.ExecOptions) error {
 		return nil // it has stopped, which Exec says
 	}
 	defer files.Close()
-	if opt.Process, opt.NoRandomize, err = wine.InContainer(spec, opt.Process, files); err == nil && !opt.NoRandomize {
-		err = linuxProcess("", opt.Process)
+	program, err := wine.InContainer(spec, opt.Process, files)
+	if err != nil {
+		return err
 	}
-	return err
+	if program == nil {
+		return linuxProcess("", opt.Process)
+	}
+	opt.Process, opt.Windows, opt.Resize = program.Process, true, program.Resize
+	return nil
 }
 
 // linuxOnly refuses what only a Windows container can have.

@@ -54,6 +54,10 @@ struct instruction {
 #define SIGKILL_STATUS(status) (((status) & 0x7f) == SIGKILL)
 #define MSG_NOSIGNAL 0x4000
 
+/* From asm/ioctls.h, linux/fcntl.h and linux/prctl.h. */
+#define TIOCGWINSZ 0x5413
+#define PR_SET_PDEATHSIG 1
+
 static __attribute__((noreturn)) void exit_process(int code)
 {
 	for (;;)
@@ -106,7 +110,21 @@ struct supervision {
 	u64 stop_count;
 	/* Descriptors that tell of memory running out (cgroup.OOMFiles): an eventfd, and the file that counts; 0: there are none. */
 	u64 oom_event, oom_count;
+	u64 nested; /* it is not process 1: only its own children are its affair, and the program dies with it */
+	struct console {
+		const char **argv; /* what tells the program's console the size of its terminal */
+		char *size; /* the argument that says it: SIZE_FORMAT */
+		u64 pid; /* while it runs, else 0 */
+		u64 due; /* the size has changed since */
+		struct __kernel_timespec settle; /* how long yet to wait for the next change, when it is due */
+	} *console; /* 0: there is none */
 };
+
+/* Five digits each for columns and rows: a terminal has at most 65535 (struct winsize of ioctl_tty(2)). */
+#define SIZE_FORMAT "00000x00000"
+
+/* Who drags a window's edge changes the size many times: nanoseconds to wait for the next time. */
+#define SETTLE_NS 50000000
 
 /* What is left in the exit record (exitFile of package sandbox); status is that of process 1. */
 struct exit_record {
@@ -176,6 +194,8 @@ static int reap(struct child *main_child, const struct supervision *how)
 			main_child->gone = 1;
 			main_child->status = status;
 		}
+		if (how->console && how->console->pid == (u64)pid)
+			how->console->pid = 0;
 		for (i = 0; i < how->stop_count; i++)
 			if (how->stops[i].pid == (u64)pid) {
 				how->stops[i].pid = 0;
@@ -189,7 +209,7 @@ static int reap(struct child *main_child, const struct supervision *how)
 	}
 }
 
-/* Runs what asks the program to stop, with no descriptors of process 1's. Returns its process id, 0 when it cannot be made. */
+/* Runs a program that does something in the place of process 1, with no descriptors of process 1's. Returns its process id, 0 when it cannot be made. */
 static u64 ask(const char **argv, long envp)
 {
 	static const char null[] = "/dev/null";
@@ -208,6 +228,31 @@ static u64 ask(const char **argv, long envp)
 	syscall4(__NR_rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof(none));
 	syscall3(__NR_execve, argv[0], argv, envp);
 	exit_process(1);
+}
+
+/* Tells the program's console the size of the terminal, which is the controlling one of this process. */
+static void tell_size(struct console *console, long envp)
+{
+	static const char terminal[] = "/dev/tty";
+	u16 size[4] = { 0 }; /* struct winsize: rows, columns, and two of no meaning */
+	long fd = syscall4(__NR_openat, AT_FDCWD, terminal, O_RDWR | O_NOCTTY, 0), err = fd;
+	u32 columns, rows;
+	int i;
+
+	console->due = 0;
+	if (!IS_ERR(fd)) {
+		err = syscall3(__NR_ioctl, fd, TIOCGWINSZ, size);
+		syscall1(__NR_close, fd);
+	}
+	if (IS_ERR(err) || !size[0] || !size[1])
+		return;
+	rows = size[0];
+	columns = size[1];
+	for (i = 4; i >= 0; i--, columns /= 10, rows /= 10) {
+		console->size[i] = '0' + columns % 10;
+		console->size[i + sizeof("00000x") - 1] = '0' + rows % 10;
+	}
+	console->pid = ask(console->argv, envp);
 }
 
 /* Handles a signal that somebody has sent to the container: it is meant for the program. */
@@ -266,18 +311,27 @@ static int attend(struct child *main_child, const struct supervision *how, long 
 		i16 events, revents;
 	} fds[3] = { { SIGNALS_FD, POLLIN, 0 }, { main_child->exits, POLLIN, 0 }, { main_child->oom, POLLIN, 0 } };
 	struct signalfd_siginfo info;
+	int settling = !timeout && !main_child->gone && how->console && how->console->due && !how->console->pid;
 	u64 events;
 
-	if (syscall5(__NR_ppoll, fds, 3, timeout, 0, 0) == 0)
-		return 0;
+	if (syscall5(__NR_ppoll, fds, 3, settling ? &how->console->settle : timeout, 0, 0) == 0) {
+		if (settling)
+			tell_size(how->console, envp);
+		return settling;
+	}
 	if (fds[1].revents & POLLIN)
 		let_exit(main_child);
 	if (fds[2].revents & POLLIN && syscall3(__NR_read, OOM_EVENT_FD, &events, sizeof(events)) == sizeof(events))
 		main_child->looks = OOM_LOOKS;
 	if (!(fds[0].revents & POLLIN) || syscall3(__NR_read, SIGNALS_FD, &info, sizeof(info)) != sizeof(info))
 		return 1;
-	/* What the kernel's terminal sends (SI_KERNEL), the program has got already. */
-	if (info.ssi_signo != SIGCHLD && info.ssi_code != SI_KERNEL)
+	if (info.ssi_signo == SIGWINCH && how->console) {
+		how->console->due = 1;
+		how->console->settle = (struct __kernel_timespec){ 0, SETTLE_NS };
+	}
+	/* What the kernel's terminal sends (SI_KERNEL), the program has got already, but for the end of the terminal, of which
+	 * it tells the first process of the session: this one. */
+	else if (info.ssi_signo != SIGCHLD && (info.ssi_code != SI_KERNEL || info.ssi_signo == SIGHUP))
 		pass_on(main_child, how, envp, info.ssi_signo);
 	return 1;
 }
@@ -339,14 +393,15 @@ static int turn(struct child *main_child, const struct supervision *how, long en
  * Process 1 of a Windows container: passes signals on to the program, or has it
  * asked to stop, reaps what is orphaned, and when the program has ended lets the
  * wineserver write the registry before everything else dies with process 1
- * (pid_namespaces(7)).
+ * (pid_namespaces(7)). A program that is executed in the container besides has a
+ * parent like that, too, which gives it its terminal's size and its exit status.
  */
 static __attribute__((noreturn)) void supervise(int channel, u32 index, const char **argv, long envp, const struct supervision *how, int exits, int status, int hold)
 {
 	struct child child = { 0 };
 	u64 all = ~0ULL, none = 0;
 	struct __kernel_timespec left = { (i64)(how->grace / 1000), (i64)(how->grace % 1000) * 1000000 };
-	long fd;
+	long fd, self = syscall0(__NR_getpid);
 
 	/*
 	 * All signals are blocked and read from a descriptor: process 1 gets only
@@ -363,6 +418,12 @@ static __attribute__((noreturn)) void supervise(int channel, u32 index, const ch
 	if (child.pid == 0) {
 		long err;
 
+		/* prctl(2) asks for the signal too late when the parent is gone already: it is killed only, with SIGKILL. */
+		if (how->nested) {
+			syscall2(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL);
+			if (syscall0(__NR_getppid) != self)
+				exit_process(1);
+		}
 		syscall4(__NR_rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof(none));
 		err = syscall3(__NR_execve, argv[0], argv, envp);
 		fail(channel, index, err);

@@ -25,7 +25,8 @@ type Options struct {
 	Listen   int
 	Preserve int
 
-	// Supervise keeps the init ELF as process 1 of the container. When the main
+	// Supervise keeps the init ELF as process 1 of the container, or as the parent
+	// of a process that is executed in it ([CompileExec]). When the main
 	// process has ended, it waits for those that outlive it if Linger is set, then
 	// gives them StopGrace milliseconds after SIGTERM, and leaves the main one's
 	// exit code in the file with the descriptor Status (0: nowhere), whole if
@@ -38,6 +39,9 @@ type Options struct {
 	// signal, to ask the main process to stop. It passes other signals on, and
 	// these, too, when the program fails.
 	Stops map[unix.Signal][]string
+	// Resize is a program, with its arguments, that it executes when the size of
+	// the terminal has changed: with one more argument, such as 00080x00025.
+	Resize []string
 	// Hold is a descriptor that it keeps open to its end; 0: none.
 	Hold            int
 	ExitFilter      []byte

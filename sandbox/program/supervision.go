@@ -1,6 +1,7 @@
 package program
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,15 +32,35 @@ func (c *compiler) supervision() Operand {
 		stop := c.record("", uint64(signal), uint64(0), uint64(0))
 		c.pointer(stop.Value+8, argvs[i])
 	}
+	console, nested := Operand{}, uint64(0)
+	if len(c.opt.Resize) > 0 {
+		// The size is written into the last argument: it must not be a string that others share.
+		argv := c.vector(append(slices.Clone(c.opt.Resize), ""))
+		size := c.bytes([]byte(terminalSize+"\x00"), "")
+		console = c.record("", [6]uint64{})
+		c.pointer(console.Value, argv)
+		c.pointer(console.Value+8, size)
+		binary.LittleEndian.PutUint64(c.p.Data[argv.Value+uint64(8*len(c.opt.Resize)):], size.Value)
+		text += ", SIGWINCH=" + argv.Text
+	}
+	if c.joins {
+		nested, text = 1, text+", nested"
+	}
 	if c.opt.OOMEvent != 0 {
 		text += fmt.Sprintf(", oom=%d,%d", c.opt.OOMEvent, c.opt.OOMCount)
 	}
 	how := c.record("{"+text+"}", uint64(c.opt.StopGrace), linger, uint64(0), uint64(len(exitStatuses)), uint64(0), uint64(len(signals)),
-		uint64(c.opt.OOMEvent), uint64(c.opt.OOMCount))
+		uint64(c.opt.OOMEvent), uint64(c.opt.OOMCount), nested, uint64(0))
 	c.pointer(how.Value+16, statuses)
 	c.pointer(how.Value+32, stops)
+	if len(c.opt.Resize) > 0 {
+		c.pointer(how.Value+72, console)
+	}
 	return how
 }
+
+// terminalSize has room for the columns and rows of a terminal (SIZE_FORMAT of sandbox/init/init.c).
+const terminalSize = "00000x00000"
 
 // exitStatuses are the exit statuses for exit codes of Windows that need more
 // than eight bits and have a meaning: the statuses of NT (Microsoft's

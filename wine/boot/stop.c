@@ -1,6 +1,6 @@
 /*
  * Asks the main program of a container to stop, as Windows would: process 1 of the container runs this when it gets a
- * signal (sandbox/init/init.c). The last word of the command line says how:
+ * signal (sandbox/init/init.c). The second word of the command line says how; resize is that of resize.c:
  *
  *   ctrl-c, ctrl-break       a console control event for every process of the program's console
  *   ctrl-close, ctrl-shutdown   the same; and when the program's handler has returned, it is ended, as by Windows
@@ -13,7 +13,7 @@
  *
  * It imports ntdll and kernel32, which every process of Wine's loads anyway, and loads user32 only for windows.
  */
-#include "nt.h"
+#include "processes.h"
 
 /* Functions of ntdll.dll with one argument, in which threads are started: */
 #define RAISE "__wine_ctrl_routine" /* it raises the console event; Wine's own signal handler uses it */
@@ -22,11 +22,9 @@
 #ifdef _WIN64
 #define MACHINE  L"amd64"
 #define OTHER    L"386"
-#define IS_WOW64 FALSE
 #else
 #define MACHINE  L"386"
 #define OTHER    L"amd64"
-#define IS_WOW64 TRUE
 #endif
 
 /* What the second one has before the event. */
@@ -44,105 +42,8 @@ enum {
 	START_MS = 3000,
 	/* How long a program may take to end by itself when it has no choice. */
 	EXIT_MS = 1000,
-	MAX_PROCESSES = 4096,
 	MAX_WINDOWS = 1024,
 };
-
-/* Offsets into the process environment block and what it leads to; the same in all versions of Windows. */
-#ifdef _WIN64
-enum { PEB_LDR = 0x18, PEB_PARAMETERS = 0x20, LDR_LOAD_ORDER = 0x10, ENTRY_BASE = 0x30 };
-#else
-enum { PEB_LDR = 0x0c, PEB_PARAMETERS = 0x10, LDR_LOAD_ORDER = 0x0c, ENTRY_BASE = 0x18 };
-#endif
-enum { PARAMETERS_CONSOLE = 0x10 };
-
-/* What class 5 returns (SYSTEM_PROCESS_INFORMATION), to where it matters. */
-struct process_information {
-	ULONG          next, threads;
-	ULONGLONG      working_set;
-	ULONG          faults, most_threads;
-	ULONGLONG      cycles;
-	LARGE_INTEGER  created, user, kernel;
-	UNICODE_STRING name;
-	ULONG          priority;
-	HANDLE         id, parent;
-};
-
-static struct process {
-	DWORD    id, parent;
-	LONGLONG created;
-	BOOL     explorer; /* Wine's, which a program with windows starts without knowing */
-	BOOL     start;    /* Wine's start.exe, which runs a 32-bit program for a 64-bit loader */
-} processes[MAX_PROCESSES];
-static unsigned count;
-
-static union {
-	struct process_information first;
-	UCHAR                      bytes[4 << 20];
-} list;
-
-static BOOL is_called(const UNICODE_STRING *name, const WCHAR *want)
-{
-	return name->Length == lstrlenW(want) * sizeof(WCHAR) && !lstrcmpiW(name->Buffer, want);
-}
-
-static BOOL list_processes(void)
-{
-	UCHAR *at = list.bytes;
-
-	count = 0;
-	if (NtQuerySystemInformation(SystemProcessInformation, list.bytes, sizeof(list), NULL))
-		return FALSE;
-	for (;;) {
-		struct process_information *p = (struct process_information *)at;
-
-		if (count < MAX_PROCESSES) {
-			processes[count].id = (DWORD)(ULONG_PTR)p->id;
-			processes[count].parent = (DWORD)(ULONG_PTR)p->parent;
-			processes[count].explorer = is_called(&p->name, L"explorer.exe");
-			processes[count].start = is_called(&p->name, L"start.exe");
-			processes[count++].created = p->created.QuadPart;
-		}
-		if (!p->next)
-			return TRUE;
-		at += p->next;
-	}
-}
-
-static const struct process *find(DWORD id)
-{
-	for (unsigned i = 0; i < count; i++)
-		if (processes[i].id == id)
-			return &processes[i];
-	return NULL;
-}
-
-/* The oldest child of a process, other than this one. */
-static const struct process *first_child(DWORD parent)
-{
-	const struct process *first = NULL;
-
-	for (unsigned i = 0; i < count; i++) {
-		const struct process *p = &processes[i];
-
-		if (p->parent != parent || p->id == GetCurrentProcessId())
-			continue;
-		if (!first || p->created < first->created || (p->created == first->created && p->id < first->id))
-			first = p;
-	}
-	return first;
-}
-
-/*
- * The main program is the first process that was started from Unix, and so has no parent: process 1 started it before
- * anything else could be, and starts this only as long as that lives. It may only just be starting, or ending.
- */
-static const struct process *find_main(void)
-{
-	const struct process *first = first_child(0);
-
-	return first && first->start ? first_child(first->id) : first;
-}
 
 /* Whether a process is the main one or comes of it: what is executed in the container besides does not. */
 static BOOL belongs(const struct process *p, DWORD main_id)
@@ -159,20 +60,10 @@ static BOOL belongs(const struct process *p, DWORD main_id)
 	return TRUE; /* one between has ended */
 }
 
-static BOOL read_pointer(HANDLE process, ULONG_PTR at, ULONG_PTR *to)
-{
-	SIZE_T n;
-
-	return at && ReadProcessMemory(process, (void *)at, to, sizeof(*to), &n) && n == sizeof(*to) && *to;
-}
-
 /* Whether a process is of the other machine. */
 static BOOL is_other(HANDLE process)
 {
-	ULONG_PTR wow64 = 0;
-
-	NtQueryInformationProcess(process, ProcessWow64Information, &wow64, sizeof(wow64), NULL);
-	return !!wow64 != IS_WOW64;
+	return !!peb_of_32(process) != IS_WOW64;
 }
 
 /* What a process says of its console, and where its ntdll.dll is; FALSE when it has not come that far. */
@@ -394,15 +285,11 @@ static const struct {
 	{ L"ctrl-shutdown", CTRL_SHUTDOWN_EVENT, TRUE },
 };
 
-static int stop(void)
+static int stop(const WCHAR *word)
 {
-	const WCHAR *word = GetCommandLineW();
-	BOOL         second, ignored;
-	DWORD        code = 1;
+	BOOL  second, ignored;
+	DWORD code = 1;
 
-	for (const WCHAR *at = word; *at; at++)
-		if (*at == ' ')
-			word = at + 1;
 	second = *word == SECOND[0];
 	word += second;
 	if (!await_program())
@@ -423,5 +310,14 @@ static int stop(void)
 
 void start(void)
 {
-	ExitProcess(stop());
+	static const WCHAR resizes[] = L"resize ";
+	const WCHAR       *words = GetCommandLineW();
+	size_t             n = 0;
+
+	while (*words && *words != ' ') /* the path of this program has no space */
+		words++;
+	words += *words == ' ';
+	while (resizes[n] && words[n] == resizes[n])
+		n++;
+	ExitProcess(resizes[n] ? stop(words) : resize(words + n));
 }
