@@ -41,14 +41,14 @@ func (c *Container) notRunning() error {
 	return fmt.Errorf("container with id %s is not running", c.rec.ID)
 }
 
-// Watch calls stats after each interval, and oom when the OOM killer has struck,
-// until the container's first process ends, ctx ends, or one of them fails. It
+// Watch calls stats after each interval, and oom for each process that the OOM
+// killer has taken, or once with nil when it is not known which, until the container's first process ends, ctx ends, or one of them fails. It
 // gives how a Windows container has ended, if it has and was not killed as a whole.
 //
 // # Errors
 //
 // Those of [Container.Stats] at the begin, and that of stats or oom.
-func (c *Container) Watch(ctx context.Context, interval time.Duration, stats func(*cgroup.Details) error, oom func() error) (*Exit, error) {
+func (c *Container) Watch(ctx context.Context, interval time.Duration, stats func(*cgroup.Details) error, oom func(*OOMKill) error) (*Exit, error) {
 	if c.Status() == oci.Stopped {
 		return nil, c.notRunning()
 	}
@@ -71,6 +71,8 @@ func (c *Container) Watch(ctx context.Context, interval time.Duration, stats fun
 		return nil, c.notRunning()
 	}
 	defer unix.Close(fd)
+	messages := openKernelLog()
+	defer messages.close()
 	kills, err := g.OOMKills()
 	if err != nil {
 		return nil, err
@@ -87,8 +89,17 @@ func (c *Container) Watch(ctx context.Context, interval time.Duration, stats fun
 		}
 		if now > kills {
 			kills = now
-			if err := oom(); err != nil {
-				return nil, err
+			victims := []*OOMKill{nil}
+			if known := messages.kills(g.Path()); len(known) > 0 {
+				victims = victims[:0]
+				for i := range known {
+					victims = append(victims, &known[i])
+				}
+			}
+			for _, victim := range victims {
+				if err := oom(victim); err != nil {
+					return nil, err
+				}
 			}
 		}
 		if ended {

@@ -16,9 +16,10 @@ func eventsCommand(g *globals) *cli.Command {
 		Name:  "events",
 		Usage: "print statistics and out-of-memory events of a container as JSON, one a line",
 		Description: `Statistics are printed at each interval until the container ends, with the
-fields of runc's events; a line with the type oom comes when the kernel has
-killed for want of memory, one with the type exit when a Windows program has
-ended, with its exit code.
+fields of runc's events and for Windows programs an object windows; a line with
+the type oom comes when the kernel has killed for want of memory, with the
+process's name where the kernel's log can be read, one with the type exit when a
+Windows program has ended, with its exit code.
 
     winbox events --stats box1`,
 		ArgsUsage: "ID",
@@ -33,7 +34,21 @@ ended, with its exit code.
 			}
 			out := json.NewEncoder(c.App.Writer)
 			stats := func(d *cgroup.Details) error {
-				return out.Encode(&event{Type: "stats", ID: ct.ID(), Data: newEventStats(d)})
+				data := newEventStats(d)
+				if ct.Windows() {
+					var err error
+					if data.Windows, err = newEventWindows(ct); err != nil {
+						return err
+					}
+				}
+				return out.Encode(&event{Type: "stats", ID: ct.ID(), Data: data})
+			}
+			oom := func(victim *sandbox.OOMKill) error {
+				e := &event{Type: "oom", ID: ct.ID()}
+				if victim != nil {
+					e.Data = victim
+				}
+				return out.Encode(e)
 			}
 			if c.Bool("stats") {
 				d, err := ct.Stats()
@@ -42,7 +57,7 @@ ended, with its exit code.
 				}
 				return stats(d)
 			}
-			end, err := ct.Watch(c.Context, interval, stats, func() error { return out.Encode(&event{Type: "oom", ID: ct.ID()}) })
+			end, err := ct.Watch(c.Context, interval, stats, oom)
 			if err != nil || end == nil {
 				return err
 			}
@@ -56,7 +71,8 @@ ended, with its exit code.
 type event struct {
 	Type string `json:"type"`
 	ID   string `json:"id"`
-	Data any    `json:"data,omitempty"` // *eventStats, or for exit, which is winbox's own, *sandbox.Exit
+	// Data is *eventStats; for oom *sandbox.OOMKill, and for exit *sandbox.Exit, which are winbox's own.
+	Data any `json:"data,omitempty"`
 }
 
 type eventStats struct {
@@ -69,6 +85,25 @@ type eventStats struct {
 	IntelRDT struct{}                `json:"intel_rdt"`
 	// NetworkInterfaces are those that the runtime has made: none.
 	NetworkInterfaces []struct{} `json:"network_interfaces"`
+	// Windows is winbox's own, for Windows containers.
+	Windows *eventWindows `json:"windows,omitempty"`
+}
+
+// eventWindows is what Windows would count. Handles are not there: they are the wineserver's, which has no cheap way to
+// tell of them. Sizes are bytes.
+type eventWindows struct {
+	Processes    int    `json:"processes"`
+	Threads      int    `json:"threads"`
+	PrivateBytes uint64 `json:"privateBytes"`
+	SharedBytes  uint64 `json:"sharedBytes"`
+}
+
+func newEventWindows(ct *sandbox.Container) (*eventWindows, error) {
+	u, err := ct.WindowsUsage()
+	if err != nil {
+		return nil, err
+	}
+	return &eventWindows{Processes: u.Processes, Threads: u.Threads, PrivateBytes: u.Private, SharedBytes: u.Shared}, nil
 }
 
 type eventCPU struct {

@@ -127,6 +127,7 @@ var commands = []struct {
 	{"resume", resumeCommand},
 	{"update", updateCommand},
 	{"events", eventsCommand},
+	{"stats", statsCommand},
 	{"spec", specCommand},
 	{"features", featuresCommand},
 	{"completion", completionCommand},

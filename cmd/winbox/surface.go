@@ -76,6 +76,8 @@ func arguments(command string) [][]string {
 	switch command {
 	case "start", "state", "delete", "pause", "resume", "update", "events", "maps":
 		return [][]string{{"ID"}}
+	case "stats":
+		return [][]string{{"ID"}, {"ID"}, {"ID"}, {"ID"}} // and more, which nobody types
 	case "screenshot":
 		return [][]string{{"ID"}, {"FILE"}}
 	case "kill":
