@@ -6,9 +6,13 @@ mkdir -p build
 go build -o build/bench-lifecycle ./bench/lifecycle
 go build -o build/bench-coldstart ./bench/coldstart
 go build -o build/bench-layout ./bench/layout
+mkdir -p build/bench
+gcc -O2 -Wall -Wextra -Werror -static -o build/bench/floor bench/lifecycle/floor/floor.c
+go build -ldflags '-s -w' -o build/bench-nothing ./bench/lifecycle/nothing
 # Installed, as its peers are: the linker writes through a mapping, which leaves the program in the page cache in single
 # pages, and each start of it then takes a tenth longer.
-install -D -m 755 build/winbox build/bench/winbox
+install -m 755 build/winbox build/bench/winbox
+install -m 755 build/bench-nothing build/bench/nothing
 
 # crun refuses a host that has both cgroup versions mounted: there, it gets to see v1 only, and so does everybody else.
 unshare -m --propagation private bash -c '

@@ -8,11 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"winbox/bench"
 	"winbox/seccomp/engineprofile"
@@ -22,20 +24,26 @@ func main() {
 	runs := flag.Int("n", 50, "counted runs of each")
 	winbox := flag.String("winbox", "build/winbox", "the winbox to measure")
 	profile := flag.String("seccomp", "seccomp/testdata/docker.json", "docker's default seccomp profile")
+	floor := flag.String("floor", "build/bench/floor", "floor/floor.c, compiled: the system calls alone")
+	nothing := flag.String("nothing", "build/bench/nothing", "nothing, built: a Go program without content")
 	flag.Parse()
-	if err := measure(*runs, *winbox, *profile); err != nil {
+	if err := measure(*runs, *winbox, *profile, &bounds{floor: *floor, nothing: *nothing}); err != nil {
 		fmt.Fprintln(os.Stderr, "lifecycle:", err)
 		os.Exit(1)
 	}
 }
 
-func measure(runs int, winbox, profile string) error {
-	// Where runtimes keep their state by default: a tmpfs.
+func measure(runs int, winbox, profile string, b *bounds) error {
 	dir, err := os.MkdirTemp("/run", "winbox-bench")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	// As /run is on every distribution, where runtimes keep their state by default.
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=700"); err != nil {
+		return fmt.Errorf("mount a tmpfs on %s: %w", dir, err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
 	winbox, err = filepath.Abs(winbox)
 	if err != nil {
 		return err
@@ -53,12 +61,16 @@ func measure(runs int, winbox, profile string) error {
 		{"without seccomp (the configuration of `runc spec`)", ""},
 		{"as docker (14 capabilities and its seccomp profile)", profile},
 	}
-	for i, b := range bundles {
+	for i, kind := range bundles {
 		bundle := filepath.Join(dir, strconv.Itoa(i))
-		if err := makeBundle(bundle, b.seccomp); err != nil {
+		if err := makeBundle(bundle, kind.seccomp); err != nil {
 			return err
 		}
 		for round := range runs + 1 {
+			b.counted = round > 0
+			if err := b.measure(bundle, runtimes[0]); err != nil {
+				return err
+			}
 			for _, r := range runtimes {
 				r.counted = round > 0
 				if err := r.live(bundle); err != nil {
@@ -66,9 +78,9 @@ func measure(runs int, winbox, profile string) error {
 				}
 			}
 		}
-		fmt.Println("== " + b.title)
+		fmt.Println("== " + kind.title)
 		for _, verb := range []string{"run", "create", "start", "exec", "state", "kill", "delete"} {
-			var results []bench.Result
+			results := b.results(verb)
 			for _, r := range runtimes {
 				results = append(results, bench.NewResult(filepath.Base(r.path), r.times[verb]))
 			}
@@ -80,48 +92,101 @@ func measure(runs int, winbox, profile string) error {
 			}
 			r.times = nil
 		}
+		b.times = nil
 		fmt.Println()
 	}
 	return nil
 }
 
-// runtime is one of the contenders.
-type runtime struct {
-	path, root string
-	n          int  // containers so far
-	counted    bool // the round counts
-	times      map[string][]time.Duration
+// stopwatch notes how long commands take, by what they do.
+type stopwatch struct {
+	counted bool // the round counts
+	times   map[string][]time.Duration
 }
 
-func (r *runtime) command(args ...string) *exec.Cmd {
-	return exec.Command(r.path, append([]string{"--root", r.root}, args...)...)
-}
-
-// timed runs a command of the runtime to its end and notes how long it took. Its
-// output goes to a file, as a pipe would be held by the container.
-func (r *runtime) timed(verb string, args ...string) error {
+// run runs a command to its end. Its output goes to a file, as a pipe would be
+// held by the container.
+func (s *stopwatch) run(what string, cmd *exec.Cmd) error {
 	out, err := os.CreateTemp("", "winbox-bench")
 	if err != nil {
 		return err
 	}
 	defer out.Close()
 	defer os.Remove(out.Name())
-	cmd := r.command(append([]string{verb}, args...)...)
 	cmd.Stdout, cmd.Stderr = out, out
 	begin := time.Now()
 	err = cmd.Run()
 	took := time.Since(begin)
 	if err != nil {
 		text, _ := os.ReadFile(out.Name())
-		return fmt.Errorf("%s: %w: %s", verb, err, text)
+		return fmt.Errorf("%s: %w: %s", what, err, text)
 	}
-	if r.counted {
-		if r.times == nil {
-			r.times = map[string][]time.Duration{}
+	if s.counted {
+		if s.times == nil {
+			s.times = map[string][]time.Duration{}
 		}
-		r.times[verb] = append(r.times[verb], took)
+		s.times[what] = append(s.times[what], took)
 	}
 	return nil
+}
+
+// bounds are what no runtime, and no runtime in Go, can be faster than.
+type bounds struct {
+	stopwatch
+	floor, nothing string // programs
+}
+
+// floorVerbs are those that the floor has.
+var floorVerbs = []string{"run", "exec", "state", "kill"}
+
+// measure runs both programs, in a container of a runtime where one is needed.
+func (b *bounds) measure(bundle string, r *runtime) error {
+	if err := b.run("nothing", exec.Command(b.nothing)); err != nil {
+		return err
+	}
+	id := r.id()
+	for _, args := range [][]string{{"create", "--bundle", bundle + "/sleep", id}, {"start", id}} {
+		if err := new(stopwatch).run(args[0], r.command(args...)); err != nil {
+			return err
+		}
+	}
+	defer r.command("delete", "--force", id).Run()
+	state, err := r.state(id)
+	if err != nil {
+		return err
+	}
+	file, pid := filepath.Join(r.root, id, "state.json"), strconv.Itoa(state.Pid)
+	for _, args := range [][]string{{"run", bundle + "/rootfs"}, {"exec", pid, "/bin/true"}, {"state", file, pid}, {"kill", file, pid}} {
+		if err := b.run(args[0], exec.Command(b.floor, args...)); err != nil {
+			return fmt.Errorf("floor: %w", err)
+		}
+	}
+	return nil
+}
+
+// results are the bounds of a verb.
+func (b *bounds) results(verb string) []bench.Result {
+	results := []bench.Result{bench.NewResult("nothing in Go", b.times["nothing"])}
+	if slices.Contains(floorVerbs, verb) {
+		results = append(results, bench.NewResult("kernel floor", b.times[verb]))
+	}
+	return results
+}
+
+// runtime is one of the contenders.
+type runtime struct {
+	stopwatch
+	path, root string
+	n          int // containers so far
+}
+
+func (r *runtime) command(args ...string) *exec.Cmd {
+	return exec.Command(r.path, append([]string{"--root", r.root}, args...)...)
+}
+
+// timed runs a verb of the runtime.
+func (r *runtime) timed(verb string, args ...string) error {
+	return r.run(verb, r.command(append([]string{verb}, args...)...))
 }
 
 func (r *runtime) id() string {
