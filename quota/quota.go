@@ -10,12 +10,16 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/docker/go-units"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
-// LimitsPath is where the library looks for the limits, and MemoryFiles for the files of the memory control group.
+// LimitsPath is where the library looks for the limits, CountersDir where it makes the file of the counters, and
+// MemoryFiles where it looks for the files of the memory control group.
 const (
 	LimitsPath  = "/run/winbox/limits"
+	CountersDir = "/run/winbox/quota"
 	MemoryFiles = "/run/winbox/memory"
 )
 
@@ -51,6 +55,41 @@ type Limits struct {
 	Commit, ProcessCommit uint64
 	// CPUQuota is the processor time that the container gets in CPUPeriod, in microseconds.
 	CPUQuota, CPUPeriod uint64
+	// MemoryAndSwap is the limit of both together, in bytes.
+	MemoryAndSwap uint64
+	// Asked is the commit limit that somebody has asked for; 0 for that of memory and swap, [NoCommitLimit] for none.
+	Asked uint64
+}
+
+// NoCommitLimit is the commit limit of those who want none.
+const NoCommitLimit = 1<<64 - 1
+
+const (
+	// smallestCommit is what a small program of one process needs, with the wineserver: docs/quotas.md.
+	smallestCommit = 16 << 20
+	// largestCommit is what x86-64 processes can address.
+	largestCommit = 1 << 47
+)
+
+// ParseCommit reads a commit limit: bytes with or without a unit, or off.
+//
+// # Errors
+//
+// A sentence that quotes what is no size, or is too much or too little.
+func ParseCommit(s string) (uint64, error) {
+	if s == "off" {
+		return NoCommitLimit, nil
+	}
+	size, err := units.RAMInBytes(s)
+	switch {
+	case err != nil || size < 0:
+		return 0, fmt.Errorf("%q is neither a size such as 512m nor off", s)
+	case size < smallestCommit:
+		return 0, fmt.Errorf("%s is too little: Windows programs need %s to start", s, units.BytesSize(smallestCommit))
+	case size > largestCommit:
+		return 0, fmt.Errorf("%s is too much: a process can address %s", s, units.BytesSize(largestCommit))
+	}
+	return uint64(size), nil
 }
 
 // The file of the limits: numbers, little-endian, in a page of zeroes.
@@ -62,7 +101,7 @@ const (
 // Write writes the file of the limits, in place if it is there: processes have mapped it.
 func (l *Limits) Write(name string) error {
 	page := make([]byte, 0, limitsSize)
-	for _, n := range []uint64{limitsMagic, l.Memory, l.Commit, l.ProcessCommit, l.CPUQuota, l.CPUPeriod} {
+	for _, n := range []uint64{limitsMagic, l.Memory, l.Commit, l.ProcessCommit, l.CPUQuota, l.CPUPeriod, l.MemoryAndSwap, l.Asked} {
 		page = binary.LittleEndian.AppendUint64(page, n)
 	}
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o644)
@@ -83,20 +122,26 @@ func ReadLimits(name string) (*Limits, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(data) < 48 || binary.LittleEndian.Uint64(data) != limitsMagic {
+	if len(data) < 64 || binary.LittleEndian.Uint64(data) != limitsMagic {
 		return nil, fmt.Errorf("%s: no file of limits", name)
 	}
 	n := func(i int) uint64 { return binary.LittleEndian.Uint64(data[8*i:]) }
-	return &Limits{n(1), n(2), n(3), n(4), n(5)}, nil
+	return &Limits{n(1), n(2), n(3), n(4), n(5), n(6), n(7)}, nil
 }
 
-// Apply takes over what a section of limits says; what it does not name stays. -1 is no limit, 0 none that is named.
+// Apply takes over what a section of limits says; what it does not name stays. It may be nil. In the section, -1 is no
+// limit, and 0 none that is named.
 func (l *Limits) Apply(res *specs.LinuxResources) {
 	if res == nil {
-		return
+		res = &specs.LinuxResources{}
 	}
-	if m := res.Memory; m != nil && m.Limit != nil && *m.Limit != 0 {
-		l.Memory = uint64(max(0, *m.Limit))
+	if m := res.Memory; m != nil {
+		if m.Limit != nil && *m.Limit != 0 {
+			l.Memory = uint64(max(0, *m.Limit))
+		}
+		if m.Swap != nil && *m.Swap != 0 {
+			l.MemoryAndSwap = uint64(max(0, *m.Swap))
+		}
 	}
 	if c := res.CPU; c != nil {
 		if c.Period != nil && *c.Period != 0 {
@@ -109,4 +154,25 @@ func (l *Limits) Apply(res *specs.LinuxResources) {
 			l.CPUPeriod = 100000 // the kernel's own
 		}
 	}
+	switch {
+	case l.Asked == NoCommitLimit:
+		l.Commit = 0
+	case l.Asked != 0:
+		l.Commit = l.Asked
+	case l.Memory == 0:
+		l.Commit = 0
+	case l.MemoryAndSwap != 0:
+		l.Commit = max(l.Memory, l.MemoryAndSwap)
+	default:
+		l.Commit = l.Memory + hostSwap()
+	}
+}
+
+// hostSwap is the swap space of the machine, in bytes.
+func hostSwap() uint64 {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return 0
+	}
+	return uint64(info.Totalswap) * uint64(info.Unit)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/docker/go-units"
 
 	"winbox/preload"
+	"winbox/quota"
 )
 
 // Annotations of a bundle that winbox reads. All are optional.
@@ -24,16 +25,14 @@ const (
 	annotationDisplay    = "io.winbox.display"
 	annotationLinger     = "io.winbox.linger"
 	annotationDrives     = "io.winbox.drives"
+
+	annotationCommit        = "io.winbox.memory.commit"
+	annotationProcessCommit = "io.winbox.memory.commit.process"
 )
 
 // Annotations lists them, as `winbox features` does.
 func Annotations() []string {
-	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationPrefix, annotationEncoding, annotationPipes, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop, annotationLinger, annotationDisplay, annotationDrives}
-}
-
-// planned are annotations, and values of them, that are not carried out yet: whoever sets one must not believe that it is.
-var planned = map[string]string{
-	"io.winbox.memory.commit": "the memory limit is the control group's",
+	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationPrefix, annotationEncoding, annotationPipes, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop, annotationLinger, annotationDisplay, annotationDrives, annotationCommit, annotationProcessCommit}
 }
 
 // handler says how the first argument of a container is run.
@@ -67,19 +66,16 @@ type wishes struct {
 	space    Wishes
 	display  Display
 	drives   []givenDrive
+	// quota has the limits of commit.
+	quota quota.Limits
 	// prefix is the destination of a mount; empty for a prefix that goes with the container.
 	prefix string
 }
 
-// readWishes reads the annotations of a Windows container. An unknown value is an error, and so is what is planned only.
+// readWishes reads the annotations of a Windows container. An unknown value is an error.
 func readWishes(annotations map[string]string) (w wishes, err error) {
 	bad := func(name, format string, args ...any) error {
 		return fmt.Errorf("annotations: %s: %s", name, fmt.Sprintf(format, args...))
-	}
-	for name, instead := range planned {
-		if _, set := annotations[name]; set {
-			return w, bad(name, "not supported by this version of winbox (%s)", instead)
-		}
 	}
 	w.prefix = annotations[annotationPrefix]
 	if w.prefix != "" && !path.IsAbs(w.prefix) {
@@ -118,6 +114,16 @@ func readWishes(annotations map[string]string) (w wishes, err error) {
 		default:
 			return w, bad(name, "%q is neither true nor false", value)
 		}
+	}
+	for name, to := range map[string]*uint64{annotationCommit: &w.quota.Asked, annotationProcessCommit: &w.quota.ProcessCommit} {
+		if value, set := annotations[name]; set {
+			if *to, err = quota.ParseCommit(value); err != nil {
+				return w, bad(name, "%v", err)
+			}
+		}
+	}
+	if w.quota.ProcessCommit == quota.NoCommitLimit {
+		w.quota.ProcessCommit = 0
 	}
 	w.stop = Stop(annotations[annotationStop])
 	if err := w.stop.check(); err != nil {

@@ -17,7 +17,6 @@ import (
 
 	"winbox/oci"
 	"winbox/preload/pe"
-	"winbox/quota"
 )
 
 // A Bundle is an OCI bundle whose first argument is a Windows program.
@@ -307,7 +306,7 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 		return nil, err
 	}
 	return &Container{Spec: spec, Helpers: helpers, Stops: stops, Resize: resize, Linger: b.wishes.linger, Persistent: b.kept, Warnings: b.section.warnings, Prepare: func() error {
-		limits := quota.Limits{}
+		limits := b.wishes.quota
 		limits.Apply(spec.Linux.Resources)
 		if err := scratch.Make(image, t, &limits); err != nil {
 			return err

@@ -53,6 +53,8 @@ for a failure of winbox, 126 for a file that is no such program, 127 for none,
     winbox launch --memory 512m --mount /srv/in:E::ro cmd /c dir e:`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "memory", Aliases: []string{"m"}, Usage: "memory limit `SIZE`, such as 512m"},
+			&cli.StringFlag{Name: "commit", DefaultText: "memory and swap", Usage: "memory that programs can commit, `SIZE`, or off"},
+			&cli.StringFlag{Name: "commit-process", DefaultText: "no limit", Usage: "memory that each process can commit, `SIZE`"},
 			&cli.Float64Flag{Name: "cpus", DefaultText: "all", Usage: "`NUMBER` of processors it may use, such as 1.5"},
 			&cli.Int64Flag{Name: "pids", DefaultText: "no limit", Usage: "`NUMBER` of processes and threads it may have"},
 			&cli.StringFlag{Name: "network", Value: "none", Usage: "`NETWORK` it is in: none or host"},
@@ -111,6 +113,8 @@ type launch struct {
 	// prefix is the persistent prefix, or nil.
 	prefix  *wine.Persistent
 	display wine.Display
+	// quota has the limits of commit.
+	quota quota.Limits
 	// vnc lets VNC clients in; nil without --vnc.
 	vnc *relay
 	// observed is what was seen of the address space, for the status file.
@@ -127,6 +131,16 @@ func (l *launch) run() error {
 	}
 	if l.pipes, err = wine.ParsePipes(l.c.String("pipes")); err != nil {
 		return fmt.Errorf("--pipes: %w", err)
+	}
+	for name, to := range map[string]*uint64{"commit": &l.quota.Asked, "commit-process": &l.quota.ProcessCommit} {
+		if l.c.IsSet(name) {
+			if *to, err = quota.ParseCommit(l.c.String(name)); err != nil {
+				return fmt.Errorf("--%s: %w", name, err)
+			}
+		}
+	}
+	if l.quota.ProcessCommit == quota.NoCommitLimit {
+		l.quota.ProcessCommit = 0
 	}
 	asked := l.c.String("runtime")
 	template, err := prepare(l.c.Context, l.globals, asked, l.stderr)
@@ -263,9 +277,8 @@ func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sand
 		// A limit that the user has asked for is not left out.
 		Rootless: l.rootless && !limited, Systemd: l.systemd, Stats: l.statusFile != nil, Signals: signals, Scratch: []string{string(l.scratch)}, Log: l.log,
 		Prepare: func() error {
-			limits := quota.Limits{}
-			limits.Apply(res)
-			if err := l.scratch.Make(l.image, template, &limits); err != nil {
+			l.quota.Apply(res)
+			if err := l.scratch.Make(l.image, template, &l.quota); err != nil {
 				return err
 			}
 			return container.Prepare()
