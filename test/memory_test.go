@@ -10,7 +10,7 @@ func TestMemoryLimit(t *testing.T) {
 	b := newBox(t)
 	allocate := b.program("allocate")
 	t.Run("past", func(t *testing.T) {
-		c := b.run("--memory", "64m", allocate, "256")
+		c := b.run("--memory", "64m", "--commit", "off", allocate, "256")
 		line := c.wantLine(137)
 		if want := regexp.MustCompile(`^winbox: out of memory: limit 64 MiB, container allocate-[0-9a-f]+$`); !want.MatchString(line) {
 			t.Errorf("standard error %q, want %s", line, want)

@@ -2,6 +2,8 @@ package test
 
 import (
 	"bufio"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -153,5 +155,117 @@ func TestToldInSilence(t *testing.T) {
 	c = b.run("--memory", "256m", "--env", "LD_PRELOAD=/nowhere.so", "cmd", "/c", "set LD_PRELOAD")
 	if want := "LD_PRELOAD=/nowhere.so\n"; c.code() != 0 || c.text() != want {
 		t.Errorf("exit code %d, %q, want %q", c.code(), c.text(), want)
+	}
+}
+
+// TestCommitLimit commits memory in all the ways that programs do, until there is none: they are told so, and go on.
+func TestCommitLimit(t *testing.T) {
+	onEach(t, func(t *testing.T, m machine) {
+		b := m.newBox(t)
+		program := m.build(t, "commit.exe", "commit")
+		for _, test := range []struct {
+			way   string
+			step  string
+			error string
+		}{
+			{"fresh", "1", "1455"}, {"commit", "1", "1455"}, {"watched", "1", "1455"},
+			{"heap", "1", "8"}, {"small", "1", "8"}, {"malloc", "1", "8"}, {"new", "1", "e06d7363"},
+			{"section", "1", "8"}, {"thread", "64", "8"},
+		} {
+			c := b.run("--memory", "256m", "--status-file", "status", program, test.way, "400", test.step)
+			got, code := c.commit()
+			least := uint64(218) // 85 %
+			if test.way == "thread" {
+				least = 192 // three of them
+			}
+			if c.code() != 3 || got < least || got > 256 || code != test.error || c.err.Len() > 0 {
+				t.Errorf("%s: exit code %d, %d MiB, error %s, standard error %q; want 3, %d to 256 and %s", test.way, c.code(), got, code, c.err.String(), least, test.error)
+			}
+			if status := readFile(t, filepath.Join(b.dir, "status")); !strings.Contains(status, `"oomKilled": false`) {
+				t.Errorf("%s: %s", test.way, status)
+			}
+		}
+	})
+}
+
+// commit gives what pe/commit.c prints: how many MiB it got, and the error.
+func (c *call) commit() (mib uint64, code string) {
+	c.box.t.Helper()
+	number, code, _ := strings.Cut(strings.TrimSpace(c.text()), " ")
+	mib, err := strconv.ParseUint(number, 10, 64)
+	if err != nil {
+		c.box.t.Fatalf("%s: exit code %d, %q, standard error %q", c, c.code(), c.text(), c.err.String())
+	}
+	return mib, code
+}
+
+// TestCommitShared has four processes share a limit, and lets one have what another had that was killed.
+func TestCommitShared(t *testing.T) {
+	onEach(t, func(t *testing.T, m machine) {
+		b := m.newBox(t)
+		program := m.build(t, "commit.exe", "commit")
+		sum := func(c *call) (total uint64) {
+			for line := range strings.Lines(c.text()) {
+				number, _, _ := strings.Cut(line, " ")
+				mib, err := strconv.ParseUint(number, 10, 64)
+				if err != nil {
+					t.Fatalf("%s: exit code %d, %q, standard error %q", c, c.code(), c.text(), c.err.String())
+				}
+				total += mib
+			}
+			return total
+		}
+		c := b.run("--memory", "512m", program, "four", "600")
+		if got := sum(c); c.code() != 0 || got < 435 || got > 512 || strings.Count(c.text(), "\n") != 4 {
+			t.Errorf("four: exit code %d, %q, standard error %q; want four numbers with a sum of 435 to 512", c.code(), c.text(), c.err.String())
+		}
+		c = b.run("--memory", "256m", program, "killed", "180")
+		if c.code() != 0 || c.text() != "180 0\n180 0\n" {
+			t.Errorf("killed: exit code %d, %q, standard error %q; want twice 180 MiB", c.code(), c.text(), c.err.String())
+		}
+	})
+}
+
+// TestCommitOptions sets limits of commit by themselves.
+func TestCommitOptions(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	commit := b.program("commit")
+	between := func(c *call, least, most uint64) {
+		t.Helper()
+		if got, code := c.commit(); c.code() != 3 || got < least || got > most || code != "1455" {
+			t.Errorf("%s: exit code %d, %d MiB, error %s; want %d to %d", c, c.code(), got, code, least, most)
+		}
+	}
+	between(b.run("--commit", "128m", commit, "fresh", "400"), 109, 128)
+	between(b.run("--memory", "1g", "--commit-process", "128m", commit, "fresh", "400"), 109, 128)
+	c := b.run("--memory", "64m", "--commit", "off", commit, "fresh", "400")
+	if c.code() != 137 || !strings.Contains(c.err.String(), "out of memory") {
+		t.Errorf("off: exit code %d, %s", c.code(), c.err.String())
+	}
+	// What is only reserved costs nothing.
+	b.run("--memory", "64m", commit, "commit", "16").want(0, "16 0\n")
+	for _, bad := range []string{"", "x", "-1", "1m", "1000t", "0"} {
+		b.run("--commit", bad, commit, "fresh", "1").wantLine(failed)
+	}
+}
+
+// TestCommitGo does it with a Go program, whose runtime has a heap of its own.
+func TestCommitGo(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	cmd := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(b.dir, "commit.exe"), "pe/commit.go")
+	cmd.Env = append(os.Environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	c := b.run("--memory", "256m", "commit.exe")
+	lines := strings.Fields(c.text())
+	last := 0
+	if len(lines) > 0 {
+		last, _ = strconv.Atoi(lines[len(lines)-1])
+	}
+	if c.code() != 2 || last < 200 || last > 256 || !strings.Contains(c.err.String(), "out of memory") {
+		t.Errorf("exit code %d after %d MiB, standard error %.300q", c.code(), last, c.err.String())
 	}
 }

@@ -92,7 +92,7 @@ func TestRecognize(t *testing.T) {
 	}
 }
 
-// TestAnnotations checks that no value is taken for another, and that what is planned only is refused.
+// TestAnnotations checks that no value is taken for another.
 func TestAnnotations(t *testing.T) {
 	for _, test := range []struct{ name, value, want string }{
 		{annotationHandler, "nt", "none of auto, windows and linux"},
@@ -103,8 +103,7 @@ func TestAnnotations(t *testing.T) {
 		{annotationStrict, "yes", "neither true nor false"},
 		{annotationStop, "term", "none of"},
 		{annotationLinger, "yes", "neither true nor false"},
-		{"io.winbox.memory.commit", "64m", "not supported"},
-		{"io.winbox.memory.commit", "1", "not supported"},
+		{annotationCommit, "64m", ""}, {annotationCommit, "off", ""}, {annotationCommit, "1", "too little"}, {annotationProcessCommit, "much", "neither a size"},
 		{"io.winbox.display", "printer", "none of none"},
 		{annotationStop, "kill", ""}, {annotationStop, "ctrl-shutdown", ""}, {annotationLinger, "true", ""}, {annotationStrict, "true", ""}, {annotationReserve, "10000000-18000000,20000000-28000000", ""},
 		{annotationBoot, "full", ""}, {"io.winbox.unknown", "x", ""}, // unknown keys are to be ignored (config.md, "Annotations")

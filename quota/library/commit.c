@@ -309,6 +309,11 @@ static struct call *this_call(void)
 	return calls.depth ? &calls.call[calls.depth - 1] : NULL;
 }
 
+static int is_map(const struct call *call)
+{
+	return call->kind == MAP || call->kind == MAP_EX;
+}
+
 /* Where Wine's ntdll.so is, once it has been seen, and whether its system calls pass by begin_call. */
 static u64 ntdll_start, ntdll_end;
 static u32 hooked, started;
@@ -731,6 +736,9 @@ static void *counted_mmap(void *start, unsigned long length, int prot, int flags
 		action = prot & PROT_WRITE ? MAP_WRITE : MAP_READ;
 	else if (prot != PROT_NONE)
 		action = COMMIT;
+	/* Where an image is going to be: what its sections leave of it is charged like them. */
+	if (action == COMMIT && prot & PROT_EXEC && from_ntdll(caller) && (!started || (call && is_map(call))))
+		action = MAP_WRITE;
 	/*
 	 * The stacks of threads, and what ntdll makes before the program's first call: the main thread's stack and tables for
 	 * all of the address space, of which it uses little.
@@ -743,7 +751,7 @@ static void *counted_mmap(void *start, unsigned long length, int prot, int flags
 		if (commit < size)
 			exempt = size - commit;
 	}
-	/* What is mapped of an image is writable at first, until its sections get their rights. */
+	/* All of an image is writable at first, until its sections get their rights. */
 	if (action == MAP_WRITE && from_ntdll(caller) && !over(counters->charged + counters->shared, limits->commit))
 		forced = 1;
 	/* Wine needs some memory to say that there is none. */
@@ -756,7 +764,7 @@ static void *counted_mmap(void *start, unsigned long length, int prot, int flags
 		if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) && !exempt)
 			change = range_change((unsigned long)start, size, action, 0);
 	}
-	if (action == EXCUSE && call && call->kind >= MAP && call->kind <= MAP_EX && !section_fits(fd, size))
+	if (action == EXCUSE && call && is_map(call) && !section_fits(fd, size))
 		refused = 1;
 	if (change > 0 && !charge(change, forced))
 		refused = 1;

@@ -1,6 +1,9 @@
 /*
  * commit WAY MIB [SIZE]: commits and touches memory, 1 MiB (or SIZE MiB) at a time, until it gets none or has MIB MiB.
  * Prints how many MiB it got and the last error, waits for the end of its input, and ends with 0 if it got all, else 3.
+ *
+ * commit four MIB: four processes do so at once, and keep what they have until all have no more.
+ * commit killed MIB: one process does so and is killed, then another.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +20,21 @@ static DWORD WINAPI sleeper(void *unused)
 {
 	Sleep(INFINITE);
 	return 0;
+}
+
+/* operator new of a runtime of Microsoft's, which throws when there is no memory. */
+#ifdef _WIN64
+#define OPERATOR_NEW "??2@YAPEAX_K@Z"
+#else
+#define OPERATOR_NEW "??2@YAPAXI@Z"
+#endif
+static size_t pieces;
+
+static LONG CALLBACK thrown(EXCEPTION_POINTERS *e)
+{
+	printf("%u %lx\n", (unsigned)pieces, e->ExceptionRecord->ExceptionCode);
+	fflush(stdout);
+	ExitProcess(3);
 }
 
 /* A piece of memory by one of the ways, or NULL. */
@@ -53,6 +71,16 @@ static char *piece(const char *way, size_t n)
 	}
 	if (!strcmp(way, "malloc"))
 		return malloc(step);
+	if (!strcmp(way, "new")) {
+		static void *(__cdecl *operator_new)(size_t);
+
+		if (!operator_new) {
+			operator_new = (void *)GetProcAddress(LoadLibraryA("msvcr120.dll"), OPERATOR_NEW);
+			AddVectoredExceptionHandler(1, thrown);
+		}
+		pieces = n;
+		return operator_new(step);
+	}
 	if (!strcmp(way, "section")) {
 		h = CreateFileMappingA(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, 0, step, NULL);
 		return h ? MapViewOfFile(h, FILE_MAP_WRITE, 0, 0, 0) : NULL;
@@ -67,12 +95,65 @@ static char *piece(const char *way, size_t n)
 	exit(2);
 }
 
+/* Starts this program with other arguments. */
+static HANDLE start(const char *way, const char *much)
+{
+	STARTUPINFOA startup = { sizeof(startup) };
+	PROCESS_INFORMATION info;
+	char self[MAX_PATH], command[2 * MAX_PATH];
+
+	GetModuleFileNameA(NULL, self, sizeof(self));
+	snprintf(command, sizeof(command), "\"%s\" %s %s", self, way, much);
+	if (!CreateProcessA(NULL, command, NULL, NULL, TRUE, 0, NULL, NULL, &startup, &info)) {
+		printf("no process: %lu\n", GetLastError());
+		exit(2);
+	}
+	return info.hProcess;
+}
+
+/* A process of several says that it has what it could get, and waits until it may end. */
+static void in_company(void)
+{
+	HANDLE full = OpenSemaphoreA(SEMAPHORE_ALL_ACCESS, FALSE, "full"), done = OpenEventA(SYNCHRONIZE, FALSE, "done");
+
+	if (!full)
+		return;
+	ReleaseSemaphore(full, 1, NULL);
+	WaitForSingleObject(done, INFINITE);
+}
+
+static int company(const char *way, const char *much)
+{
+	HANDLE full = CreateSemaphoreA(NULL, 0, 8, "full"), done = CreateEventA(NULL, TRUE, FALSE, "done"), process[4];
+	int i;
+
+	if (!strcmp(way, "killed")) {
+		process[0] = start("fresh", much);
+		WaitForSingleObject(full, INFINITE);
+		TerminateProcess(process[0], 9);
+		WaitForSingleObject(process[0], INFINITE);
+		SetEvent(done);
+		process[0] = start("fresh", much);
+		WaitForSingleObject(process[0], INFINITE);
+		return 0;
+	}
+	for (i = 0; i < 4; i++)
+		process[i] = start("fresh", much);
+	for (i = 0; i < 4; i++)
+		WaitForSingleObject(full, INFINITE);
+	SetEvent(done);
+	WaitForMultipleObjects(4, process, TRUE, INFINITE);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *way = argv[1];
 	size_t want = atoi(argv[2]), n;
 	DWORD error = 0;
 
+	if (!strcmp(way, "four") || !strcmp(way, "killed"))
+		return company(way, argv[2]);
 	if (argc > 3)
 		step = atoi(argv[3]) * MIB;
 	want = want * MIB / step;
@@ -90,6 +171,7 @@ int main(int argc, char **argv)
 	}
 	printf("%u %lu\n", (unsigned)(n * (step / MIB)), error);
 	fflush(stdout);
+	in_company();
 	getchar();
 	/* The threads would be in the way of an orderly end. */
 	ExitProcess(n == want ? 0 : 3);
