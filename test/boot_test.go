@@ -149,3 +149,31 @@ func TestAutoDevices(t *testing.T) {
 		b.run("devices.exe", "drives", "type", "name").want(0, "drives c services 0\ntype 3 services 0\nname  services 0\n")
 	})
 }
+
+// TestSecondStart starts a further program in a container: the session is not booted again.
+func TestSecondStart(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	b.program("wait")
+	b.program("exit")
+	first := b.launch("-e", "WINEDEBUG=+process", "wait.exe")
+	first.follow()
+	if first.line() != "waiting" {
+		t.Fatal("not waiting")
+	}
+	b.booted()
+	id, _ := b.container()
+	for range 2 {
+		c := b.call("exec", "--env", "WINEDEBUG=+process", id, `D:\exit.exe`, "7").wait()
+		if c.code() != 7 || !strings.Contains(c.err.String(), "trace:process:") || strings.Contains(c.err.String(), "wineboot") {
+			t.Errorf("%s: exit code %d\n%s", c, c.code(), c.err.String())
+		}
+	}
+	if c := b.call("kill", id, "KILL").wait(); c.code() != 0 {
+		t.Errorf("%s: exit code %d, %s", c, c.code(), c.err.String())
+	}
+	first.wait()
+	if !strings.Contains(first.err.String(), "wineboot") {
+		t.Error("the boot is not to be seen")
+	}
+}

@@ -57,6 +57,7 @@ const (
 const (
 	overrides   = "WINEDLLOVERRIDES"
 	fullBoot    = "wineboot.exe=b"
+	ownBoot     = "wineboot.exe=n"
 	bootProfile = "WINBOX_BOOT"
 )
 

@@ -12,9 +12,9 @@ import (
 	"unicode/utf16"
 )
 
-// A lean prefix is one without the classes of COM and all time zones but UTC in its registry: to read them takes the
-// wineserver longer than all else of a start. The boot program brings them in a moment later (boot/late.c), for
-// programs that live so long; programs that might ask at once do not get such a prefix (see [Lean]). It is a layer above
+// A lean prefix is one without the classes of COM, all time zones but UTC, and some long lists in its registry: to read
+// them takes the wineserver longer than all else of a start. The boot program brings them in a moment later
+// (boot/wineboot.c), for programs that live so long; programs that might ask at once do not get such a prefix (see [Lean]). It is a layer above
 // the template's prefix, with a smaller system.reg and the rest as files.
 const (
 	zonesKey = `Software\Microsoft\Windows NT\CurrentVersion\Time Zones`
@@ -27,13 +27,25 @@ const (
 // A lateKey is a key with all below it that a lean prefix lacks at first, and the name of its file.
 type lateKey struct{ key, file string }
 
-// lateKeys are those that boot/late.c loads.
+// utcNames are the time zones that are UTC, in the order in which Wine looks.
+var utcNames = []string{"Greenwich Standard Time", "UTC"}
+
+// lateKeys are those that boot/wineboot.c loads. The server loads no key that it has already: it makes Software\Classes
+// itself, whatever the registry's files have.
 func lateKeys() []lateKey {
 	return []lateKey{
 		{`Software\Classes\CLSID`, "clsid.reg"},
 		{`Software\Classes\Interface`, "interface.reg"},
 		{`Software\Classes\Wow6432Node\CLSID`, "clsid32.reg"},
 		{`Software\Classes\Wow6432Node\Interface`, "interface32.reg"},
+		{`Software\Classes\MIME`, "mime.reg"},
+		{`Software\Classes\Typelib`, "typelib.reg"},
+		{`Software\Classes\MediaFoundation`, "media.reg"},
+		{`Software\Classes\DirectShow`, "show.reg"},
+		{`Software\Microsoft\Windows\CurrentVersion\Telephony`, "telephony.reg"},
+		{`Software\Microsoft\Windows\CurrentVersion\Explorer\FolderDescriptions`, "folders.reg"},
+		{`Software\Microsoft\Cryptography\OID`, "oid.reg"},
+		{`Software\Microsoft\Cryptography\Providers`, "providers.reg"},
 		{zonesKey, "zones.reg"},
 	}
 }
@@ -70,8 +82,8 @@ func makeLean(whole *registry) (core *registry, files map[string][]byte, ok bool
 	if files["zones.reg"] == nil {
 		return nil, nil, false
 	}
-	for _, zone := range []string{`\Greenwich Standard Time`, `\UTC`} { // in this order Wine takes the first one
-		for _, s := range whole.below(zonesKey + zone) {
+	for _, zone := range utcNames {
+		for _, s := range whole.below(zonesKey + `\` + zone) {
 			at := strings.ReplaceAll(zonesKey, `\`, `\\`)
 			moved := *s
 			moved.key = at + utcZones + s.key[len(at):]
@@ -153,8 +165,12 @@ var plainLibraries = sync.OnceValue(func() *regexp.Regexp {
 		`libgcc_s_[a-z0-9-]+|libstdc\+\+-6|libwinpthread-1|libssp-0)\.dll$`)
 })
 
-// lateWords are what a program has in it that asks for a class or a zone by other ways than those libraries.
-var lateWords = []string{"ole32", "combase", "shell32", "typelib", "clsid", `software\classes`, `interface\`, "time zones", "dynamictimezone"}
+// lateWords are what a program has in it that asks for one of those keys by other ways than those libraries.
+var lateWords = []string{
+	"ole32", "combase", "shell32", "typelib", "clsid", `software\classes`, `interface\`, "hkey_classes_root", "hkcr",
+	`mime\`, "mediafoundation", "directshow", "telephony", "folderdescriptions", `cryptography\oid`, `cryptography\providers`,
+	"time zones", "dynamictimezone",
+}
 
 // Lean says whether a program is small and names neither libraries nor keys that want more than a lean prefix has.
 func Lean(program io.ReaderAt) bool {

@@ -122,6 +122,8 @@ func TestLean(t *testing.T) {
 		"any library":          {"kernel32.dll\x00*.dll", false},
 		"a longer name":        {"mykernel32.dll", false},
 		"the key of classes":   {`reg query HKCR\CLSID\`, false},
+		"a root key":           {"HKEY_CLASSES_ROOT", false},
+		"the key of types":     {wide(`MIME\Database`), false},
 		"the key of zones":     {wide(`CurrentVersion\Time Zones`), false},
 		"the zones' function":  {"GetDynamicTimeZoneInformation", false},
 		"as large as can be":   {strings.Repeat("x", leanBytes), true},

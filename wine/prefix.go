@@ -240,11 +240,14 @@ func builtin(prefix *os.Root, name string) (pe.Machine, error) {
 	return pe.MachineAMD64, nil
 }
 
+// bootProgram is where a prefix has the boot program.
+const bootProgram = "drive_c/windows/system32/wineboot.exe"
+
 // install puts winbox's own files into a prefix.
 func (r *Runtime) install(prefix *os.Root, owner Owner) error {
 	const windows, system32 = "drive_c/windows", "drive_c/windows/system32"
 	for name, program := range map[string][]byte{
-		system32 + "/wineboot.exe":       bootAMD64,
+		bootProgram:                      bootAMD64,
 		system32 + "/explorer.exe":       explorerAMD64,
 		system32 + "/winbox-volumes.exe": volumesAMD64,
 		path.Join(windows, path.Base(strings.ReplaceAll(crashProgram, `\`, "/"))): crashAMD64,

@@ -43,6 +43,15 @@ func editSystem(r *registry) {
 			r.unset(`System\`+set+`\Control\Session Manager\Environment`, name)
 		}
 	}
+	// Each process looks up the name of its time zone when it starts. Where containers are in UTC, which most are, that is
+	// no work: the name is there, and no library has to be loaded, twice, to find it in the user's language.
+	for _, zone := range utcNames {
+		for _, name := range []string{"Std", "Dlt"} {
+			if text := r.get(zonesKey+`\`+zone, name); text != "" {
+				r.set(zonesKey+`\`+zone, "MUI_"+name, text)
+			}
+		}
+	}
 	r.set(`System\CurrentControlSet\Control\ComputerName\ComputerName`, "ComputerName", regString(computerName(Hostname)))
 }
 

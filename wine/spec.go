@@ -466,8 +466,9 @@ func capabilities(opt Options) *specs.LinuxCapabilities {
 // quietSetup, in the variable of overrides, keeps Wine's set-up from asking about Mono and Gecko and from making menus.
 const quietSetup = "mscoree,mshtml=;winemenubuilder.exe=d"
 
-// makeSpec makes the configuration of the container that boots Wine once, as shipped, into the new prefix.
-func (t *Template) makeSpec() *specs.Spec {
+// makeSpec makes the configuration of the container that boots Wine once in the new prefix, with DLL overrides that say
+// by which boot program.
+func (t *Template) makeSpec(overriding string) *specs.Spec {
 	opt := Options{UID: 0, GID: 0, Rootless: os.Geteuid() != 0}
 	spec := t.base(opt)
 	spec.Mounts = append(spec.Mounts, specs.Mount{
@@ -475,9 +476,9 @@ func (t *Template) makeSpec() *specs.Spec {
 	})
 	env := t.Runtime.baseEnvironment(User)
 	env["TZ"] = "UTC0"
-	env[overrides] = quietSetup
+	env[overrides] = overriding
 	spec.Process.Env = settings(env)
-	spec.Process.Args = []string{t.Runtime.Loader64, "wineboot.exe", "--init"}
+	spec.Process.Args = []string{t.Runtime.Loader64, `C:\windows\system32\wineboot.exe`, "--init"}
 	spec.Process.Cwd = prefixDir
 	return spec
 }

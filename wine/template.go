@@ -121,32 +121,31 @@ func (t *Template) make(ctx context.Context, run Runner, progress Progress) (err
 		return err
 	}
 	step(1)
-	code, err := run(ctx, draft.makeSpec())
-	if err != nil {
-		return fmt.Errorf("boot Wine: %w", err)
-	}
-	if code != 0 {
-		var disk unix.Statfs_t
-		if err := unix.Statfs(draft.Dir, &disk); err == nil && disk.Bavail*uint64(disk.Bsize) < 16<<20 {
-			return errors.New("boot Wine: the file system is full: for a moment, Wine needs some 800 MiB there")
-		}
-		return fmt.Errorf("boot Wine: wineboot ended with exit code %d", code)
-	}
-	step(2)
-	if err := draft.trim(); err != nil {
+	if err := draft.boot(ctx, run, quietSetup); err != nil {
 		return err
 	}
+	self := Owner{os.Geteuid(), os.Getegid()}
 	prefix, err := os.OpenRoot(draft.Prefix())
 	if err != nil {
 		return err
 	}
 	defer prefix.Close()
+	if err := replaceFile(prefix, bootProgram, bootAMD64, self); err != nil {
+		return err
+	}
+	// A second time by our boot program: what it puts into the registry for this host, no container has to.
+	if err := draft.boot(ctx, run, ownBoot); err != nil {
+		return err
+	}
+	step(2)
+	if err := draft.trim(); err != nil {
+		return err
+	}
 	for _, l := range draft.moduleLinks() {
 		if err := os.Symlink(l.to, filepath.Join(draft.Dir, l.at)); err != nil {
 			return err
 		}
 	}
-	self := Owner{os.Geteuid(), os.Getegid()}
 	if err := t.Runtime.linkBuiltins(prefix, self); err != nil {
 		return err
 	}
@@ -168,6 +167,22 @@ func (t *Template) make(ctx context.Context, run Runner, progress Progress) (err
 		return err
 	}
 	step(5)
+	return nil
+}
+
+// boot boots Wine once in the new prefix.
+func (t *Template) boot(ctx context.Context, run Runner, overriding string) error {
+	code, err := run(ctx, t.makeSpec(overriding))
+	if err != nil {
+		return fmt.Errorf("boot Wine: %w", err)
+	}
+	if code != 0 {
+		var disk unix.Statfs_t
+		if err := unix.Statfs(t.Dir, &disk); err == nil && disk.Bavail*uint64(disk.Bsize) < 16<<20 {
+			return errors.New("boot Wine: the file system is full: for a moment, Wine needs some 800 MiB there")
+		}
+		return fmt.Errorf("boot Wine: wineboot ended with exit code %d", code)
+	}
 	return nil
 }
 

@@ -36,7 +36,11 @@ int main(void)
 	static const char zones[] = "Software\\Microsoft\\Windows NT\\CurrentVersion\\Time~ Zones";
 	static const char *const others[] = {
 		"Software\\Cl~asses\\CL~SID", "Software\\Cl~asses\\In~terface", "Software\\Cl~asses\\Wow6432Node\\CL~SID",
-		"Software\\Cl~asses\\Wow6432Node\\In~terface",
+		"Software\\Cl~asses\\Wow6432Node\\In~terface", "Software\\Cl~asses", "Software\\Cl~asses\\MIM~E\\Database\\Charset", "Software\\Cl~asses\\Type~lib",
+		"Software\\Cl~asses\\Media~Foundation\\Transforms", "Software\\Cl~asses\\Direct~Show\\MediaObjects",
+		"Software\\Microsoft\\Windows\\CurrentVersion\\Tele~phony\\Country List",
+		"Software\\Microsoft\\Windows\\CurrentVersion\\Explorer\\Folder~Descriptions",
+		"Software\\Microsoft\\Crypto~graphy\\OID", "Software\\Microsoft\\Crypto~graphy\\Providers\\Trust",
 	};
 	int lean = GetFileAttributesA("C:\\windows\\winbox") != INVALID_FILE_ATTRIBUTES;
 
@@ -44,7 +48,7 @@ int main(void)
 	for (int i = 0; keys(zones) < 3 && i < 1000; i++)
 		Sleep(20);
 	printf("%lu zones\n", keys(zones));
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < (int)(sizeof(others) / sizeof(others[0])); i++)
 		printf("%lu keys\n", keys(others[i]));
 	print_zone();
 	return lean;

@@ -105,9 +105,8 @@ static void environment(const WCHAR *name, WCHAR *value, size_t size)
 
 /* ---- registry ---- */
 
-/* make_key opens or creates every level of a path below root. The options (REG_OPTION_VOLATILE) hold for the levels
- * that are new. */
-static HANDLE make_key(HANDLE root, const WCHAR *path, ULONG options)
+/* make_key opens or creates every level of a path below root. */
+static HANDLE make_key(HANDLE root, const WCHAR *path)
 {
 	HANDLE key = root;
 
@@ -119,7 +118,7 @@ static HANDLE make_key(HANDLE root, const WCHAR *path, ULONG options)
 		UNICODE_STRING    name = { (USHORT)(n * sizeof(WCHAR)), (USHORT)(n * sizeof(WCHAR)), (WCHAR *)path };
 		OBJECT_ATTRIBUTES attr = attributes(key, &name);
 		HANDLE            next = NULL;
-		NTSTATUS          status = NtCreateKey(&next, KEY_ALL_ACCESS, &attr, 0, NULL, options, NULL);
+		NTSTATUS          status = NtCreateKey(&next, KEY_ALL_ACCESS, &attr, 0, NULL, 0, NULL);
 
 		if (key != root)
 			NtClose(key);
@@ -188,10 +187,11 @@ static void describe_processor(struct processor *p)
 	for (unsigned i = 0; i < 12; i++)
 		p->vendor[i] = (UCHAR)(parts[i / 4] >> (i % 4 * 8));
 	p->vendor[12] = 0;
-	for (unsigned i = 0; i < 48; i++) {
-		struct registers r = cpuid(0x80000002 + i / 16, 0);
+	for (unsigned part = 0; part < 3; part++) { /* a virtual machine's CPUID is slow: each leaf is read once */
+		struct registers r = cpuid(0x80000002 + part, 0);
 		unsigned         words[4] = { r.a, r.b, r.c, r.d };
-		p->brand[i] = (UCHAR)(words[i % 16 / 4] >> (i % 4 * 8));
+		for (unsigned i = 0; i < 16; i++)
+			p->brand[part * 16 + i] = (UCHAR)(words[i / 4] >> (i % 4 * 8));
 	}
 	p->brand[48] = 0;
 
@@ -299,7 +299,58 @@ static void fill_shared_page(const struct processor *p)
 	NtClose(section);
 }
 
-/* ---- registry keys made at each boot ---- */
+static HANDLE open_root(const WCHAR *path)
+{
+	UNICODE_STRING    name = name_of(path);
+	OBJECT_ATTRIBUTES attr = attributes(NULL, &name);
+	HANDLE            key = NULL;
+
+	NtCreateKey(&key, KEY_ALL_ACCESS, &attr, 0, NULL, 0, NULL);
+	return key;
+}
+
+/* ---- what the registry says of this host and this user ---- */
+
+/*
+ * Windows makes these keys anew at each boot. Here they stay in the registry, with a text beside each group that tells
+ * what it was made of: a boot that would make the same leaves it alone. The template has been booted once, and so a
+ * container finds all there, unless it is on other processors, or has another host or user name.
+ */
+#define FILLED L"Software\\Wine\\Winbox"
+
+static BOOL is_filled(HANDLE key, const WCHAR *group, const struct text *of)
+{
+	UNICODE_STRING name = name_of(group);
+	UCHAR                                buffer[sizeof(KEY_VALUE_PARTIAL_INFORMATION) + sizeof(of->s)] __attribute__((aligned(8)));
+	const KEY_VALUE_PARTIAL_INFORMATION *value = (const void *)buffer;
+	const UCHAR                         *have = value->Data, *want = (const UCHAR *)of->s;
+	ULONG                                size;
+
+	if (!key || NtQueryValueKey(key, &name, KEY_VALUE_PARTIAL, buffer, sizeof(buffer), &size) ||
+	    value->DataLength != (of->n + 1) * sizeof(WCHAR))
+		return FALSE;
+	for (ULONG i = 0; i < value->DataLength; i++)
+		if (have[i] != want[i])
+			return FALSE;
+	return TRUE;
+}
+
+/* remove_from removes the keys that are called like this number and the ones after it. */
+static void remove_from(HANDLE parent, ULONG number)
+{
+	for (;; number++) {
+		struct text       text = { .n = 0 };
+		HANDLE            key;
+
+		add_number(&text, number, 10, 1);
+		UNICODE_STRING    name = name_of(text.s);
+		OBJECT_ATTRIBUTES attr = attributes(parent, &name);
+		if (NtOpenKey(&key, KEY_ALL_ACCESS, &attr))
+			return;
+		NtDeleteKey(key);
+		NtClose(key);
+	}
+}
 
 static void fill_hardware(HANDLE machine, const struct processor *p)
 {
@@ -311,7 +362,7 @@ static void fill_hardware(HANDLE machine, const struct processor *p)
 		L"BiosMajorRelease", L"BiosMinorRelease", L"ECFirmwareMajorVersion", L"ECFirmwareMinorVersion",
 	};
 	static struct power_information power[1024];
-	HANDLE system = make_key(machine, L"Hardware\\Description\\System", REG_OPTION_VOLATILE);
+	HANDLE system = make_key(machine, L"Hardware\\Description\\System");
 	ULONG  count = p->count < COUNT(power) ? p->count : COUNT(power);
 
 	if (!system)
@@ -320,26 +371,28 @@ static void fill_hardware(HANDLE machine, const struct processor *p)
 		power[0].max_mhz = 0;
 	set_string(system, L"Identifier", L"AT compatible");
 
-	HANDLE cpus = make_key(system, L"CentralProcessor", REG_OPTION_VOLATILE);
-	HANDLE fpus = make_key(system, L"FloatingPointProcessor", REG_OPTION_VOLATILE);
+	HANDLE cpus = make_key(system, L"CentralProcessor");
+	HANDLE fpus = make_key(system, L"FloatingPointProcessor");
 	for (ULONG i = 0; i < count; i++) {
 		struct text number = { .n = 0 };
 		add_number(&number, i, 10, 1);
-		HANDLE cpu = make_key(cpus, number.s, REG_OPTION_VOLATILE);
+		HANDLE cpu = make_key(cpus, number.s);
 		set_number(cpu, L"FeatureSet", p->info.feature_bits);
 		set_string(cpu, L"Identifier", p->identifier.s);
 		set_string(cpu, L"ProcessorNameString", p->brand);
 		set_string(cpu, L"VendorIdentifier", p->vendor);
 		set_number(cpu, L"~MHz", power[i].max_mhz);
 		NtClose(cpu);
-		HANDLE fpu = make_key(fpus, number.s, REG_OPTION_VOLATILE);
+		HANDLE fpu = make_key(fpus, number.s);
 		set_string(fpu, L"Identifier", p->identifier.s);
 		NtClose(fpu);
 	}
+	remove_from(cpus, count);
+	remove_from(fpus, count);
 	NtClose(fpus);
 	NtClose(cpus);
 
-	HANDLE bios = make_key(system, L"BIOS", REG_OPTION_VOLATILE);
+	HANDLE bios = make_key(system, L"BIOS");
 	for (size_t i = 0; i < COUNT(bios_strings); i++)
 		set_string(bios, bios_strings[i], L"");
 	for (size_t i = 0; i < COUNT(bios_numbers); i++)
@@ -350,7 +403,7 @@ static void fill_hardware(HANDLE machine, const struct processor *p)
 
 static void fill_environment(HANDLE machine, const struct processor *p)
 {
-	HANDLE      key = make_key(machine, L"System\\CurrentControlSet\\Control\\Session Manager\\Environment", 0);
+	HANDLE      key = make_key(machine, L"System\\CurrentControlSet\\Control\\Session Manager\\Environment");
 	struct text count = { .n = 0 }, identifier = { .n = 0 }, level = { .n = 0 }, revision = { .n = 0 };
 
 	add_number(&count, p->count, 10, 1);
@@ -394,49 +447,29 @@ static void read_host_name(struct text *host, struct text *domain)
 	}
 }
 
-/* fill_computer_name gives back the NetBIOS name: at most 15 characters in upper case. */
-static void fill_computer_name(HANDLE machine, WCHAR name[16])
+/* fill_computer_name stores a NetBIOS name and what it was made of. */
+static void fill_computer_name(HANDLE machine, const WCHAR *computer, const struct text *host, const struct text *domain)
 {
-	struct text host, domain;
-	size_t      n;
-
-	read_host_name(&host, &domain);
-	for (n = 0; n < 15 && host.s[n]; n++)
-		name[n] = host.s[n] >= 'a' && host.s[n] <= 'z' ? host.s[n] - 32 : host.s[n];
-	name[n] = 0;
-	if (!n)
-		return;
-
-	HANDLE tcpip = make_key(machine, L"System\\CurrentControlSet\\Services\\Tcpip\\Parameters", 0);
-	set_string(tcpip, L"Hostname", host.s);
-	set_string(tcpip, L"Domain", domain.s);
+	HANDLE tcpip = make_key(machine, L"System\\CurrentControlSet\\Services\\Tcpip\\Parameters");
+	set_string(tcpip, L"Hostname", host->s);
+	set_string(tcpip, L"Domain", domain->s);
 	NtClose(tcpip);
 
-	HANDLE names = make_key(machine, L"System\\CurrentControlSet\\Control\\ComputerName", 0);
-	HANDLE stored = make_key(names, L"ComputerName", 0);
-	set_string(stored, L"ComputerName", name);
+	HANDLE names = make_key(machine, L"System\\CurrentControlSet\\Control\\ComputerName");
+	HANDLE stored = make_key(names, L"ComputerName");
+	set_string(stored, L"ComputerName", computer);
 	NtClose(stored);
-	HANDLE active = make_key(names, L"ActiveComputerName", REG_OPTION_VOLATILE);
-	set_string(active, L"ComputerName", name);
+	HANDLE active = make_key(names, L"ActiveComputerName");
+	set_string(active, L"ComputerName", computer);
 	NtClose(active);
 	NtClose(names);
 }
 
-static void fill_volatile_environment(const WCHAR *computer)
+static void fill_volatile_environment(HANDLE root, const WCHAR *name, const WCHAR *computer)
 {
-	UNICODE_STRING user;
-	WCHAR          name[64];
-	struct text    home = { .n = 0 }, roaming = { .n = 0 }, local = { .n = 0 }, server = { .n = 0 };
+	struct text home = { .n = 0 }, roaming = { .n = 0 }, local = { .n = 0 }, server = { .n = 0 };
+	HANDLE      key = make_key(root, L"Volatile Environment");
 
-	if (RtlFormatCurrentUserKeyPath(&user))
-		return;
-	OBJECT_ATTRIBUTES attr = attributes(NULL, &user);
-	HANDLE            root, key;
-	if (NtOpenKey(&root, KEY_ALL_ACCESS, &attr))
-		return;
-	key = make_key(root, L"Volatile Environment", REG_OPTION_VOLATILE);
-
-	environment(L"WINEUSERNAME", name, COUNT(name));
 	add(&home, L"C:\\users\\");
 	add(&home, name);
 	add(&roaming, home.s);
@@ -457,6 +490,73 @@ static void fill_volatile_environment(const WCHAR *computer)
 	set_string(key, L"USERNAME", name);
 	set_string(key, L"USERPROFILE", home.s);
 	NtClose(key);
+}
+
+/* fill_machine makes the keys of HKEY_LOCAL_MACHINE, and gives the NetBIOS name: at most 15 characters in upper case. */
+static void fill_machine(const struct processor *p, WCHAR computer[16])
+{
+	HANDLE      machine = open_root(L"\\Registry\\Machine"), filled;
+	struct text processors = { .n = 0 }, names = { .n = 0 }, host, domain;
+	size_t      n;
+
+	read_host_name(&host, &domain);
+	for (n = 0; n < 15 && host.s[n]; n++)
+		computer[n] = host.s[n] >= 'a' && host.s[n] <= 'z' ? host.s[n] - 32 : host.s[n];
+	computer[n] = 0;
+	if (!machine)
+		return;
+	add_number(&processors, p->count, 10, 1);
+	add(&processors, L" ");
+	add(&processors, p->brand);
+	add(&processors, L", ");
+	add(&processors, p->vendor);
+	add(&processors, L" ");
+	add(&processors, p->identifier.s);
+	add(&processors, L", ");
+	add_number(&processors, p->info.level, 16, 4);
+	add_number(&processors, p->info.revision, 16, 4);
+	add_number(&processors, p->info.feature_bits, 16, 8);
+	add(&names, host.s);
+	add(&names, L".");
+	add(&names, domain.s);
+
+	filled = make_key(machine, FILLED);
+	if (!is_filled(filled, L"Processors", &processors)) {
+		fill_hardware(machine, p);
+		fill_environment(machine, p);
+		set_string(filled, L"Processors", processors.s);
+	}
+	if (computer[0] && !is_filled(filled, L"Names", &names)) {
+		fill_computer_name(machine, computer, &host, &domain);
+		set_string(filled, L"Names", names.s);
+	}
+	NtClose(filled);
+	NtClose(machine);
+}
+
+/* fill_user makes those of HKEY_CURRENT_USER. */
+static void fill_user(const WCHAR *computer)
+{
+	UNICODE_STRING user;
+	WCHAR          name[64];
+	struct text    names = { .n = 0 };
+
+	if (RtlFormatCurrentUserKeyPath(&user))
+		return;
+	OBJECT_ATTRIBUTES attr = attributes(NULL, &user);
+	HANDLE            root, filled;
+	if (NtOpenKey(&root, KEY_ALL_ACCESS, &attr))
+		return;
+	environment(L"WINEUSERNAME", name, COUNT(name));
+	add(&names, computer);
+	add(&names, L"\\");
+	add(&names, name);
+	filled = make_key(root, FILLED);
+	if (!is_filled(filled, L"Names", &names)) {
+		fill_volatile_environment(root, name, computer);
+		set_string(filled, L"Names", names.s);
+	}
+	NtClose(filled);
 	NtClose(root);
 }
 
@@ -518,16 +618,6 @@ static void start_volumes(void)
 	NtClose(events[0]);
 }
 
-static HANDLE open_root(const WCHAR *path)
-{
-	UNICODE_STRING    name = name_of(path);
-	OBJECT_ATTRIBUTES attr = attributes(NULL, &name);
-	HANDLE            key = NULL;
-
-	NtCreateKey(&key, KEY_ALL_ACCESS, &attr, 0, NULL, 0, NULL);
-	return key;
-}
-
 /* set_link makes a symbolic link of the registry lead elsewhere. */
 static void set_link(HANDLE machine, const WCHAR *path, const WCHAR *target)
 {
@@ -556,6 +646,14 @@ static void load_late(HANDLE machine)
 		{ L"Software\\Classes\\Interface", L"\\??\\C:\\windows\\winbox\\interface.reg" },
 		{ L"Software\\Classes\\Wow6432Node\\CLSID", L"\\??\\C:\\windows\\winbox\\clsid32.reg" },
 		{ L"Software\\Classes\\Wow6432Node\\Interface", L"\\??\\C:\\windows\\winbox\\interface32.reg" },
+		{ L"Software\\Classes\\MIME", L"\\??\\C:\\windows\\winbox\\mime.reg" },
+		{ L"Software\\Classes\\Typelib", L"\\??\\C:\\windows\\winbox\\typelib.reg" },
+		{ L"Software\\Classes\\MediaFoundation", L"\\??\\C:\\windows\\winbox\\media.reg" },
+		{ L"Software\\Classes\\DirectShow", L"\\??\\C:\\windows\\winbox\\show.reg" },
+		{ L"Software\\Microsoft\\Windows\\CurrentVersion\\Telephony", L"\\??\\C:\\windows\\winbox\\telephony.reg" },
+		{ L"Software\\Microsoft\\Windows\\CurrentVersion\\Explorer\\FolderDescriptions", L"\\??\\C:\\windows\\winbox\\folders.reg" },
+		{ L"Software\\Microsoft\\Cryptography\\OID", L"\\??\\C:\\windows\\winbox\\oid.reg" },
+		{ L"Software\\Microsoft\\Cryptography\\Providers", L"\\??\\C:\\windows\\winbox\\providers.reg" },
 		{ TIME_ZONES L" (all)", L"\\??\\C:\\windows\\winbox\\zones.reg" },
 	};
 	UNICODE_STRING         folder_name = name_of(L"\\??\\C:\\windows\\winbox");
@@ -578,28 +676,38 @@ static void load_late(HANDLE machine)
 	set_link(machine, TIME_ZONES, L"\\Registry\\Machine\\" TIME_ZONES L" (all)");
 }
 
+/* keep_booted puts a permanent event in the place of one that would go when nobody has it open any more. As it stays,
+ * whoever is started from Unix later finds that the session has been booted, and does not boot it again. */
+static void keep_booted(HANDLE event, OBJECT_ATTRIBUTES *attr)
+{
+	LARGE_INTEGER wait = { .QuadPart = -10000LL /* 1 ms */ };
+
+	attr->Attributes = OBJ_CASE_INSENSITIVE | OBJ_PERMANENT;
+	for (int tries = 0; tries < 100; tries++) {
+		NtClose(event);
+		if (NtCreateEvent(&event, EVENT_ALL_ACCESS, attr, 0 /* NotificationEvent */, TRUE) >= 0)
+			return;
+		/* The process that waited for it has it still open. So does this one, lest it goes in between. */
+		attr->Attributes ^= OBJ_PERMANENT | OBJ_OPENIF;
+		NtCreateEvent(&event, EVENT_ALL_ACCESS, attr, 0 /* NotificationEvent */, TRUE);
+		attr->Attributes ^= OBJ_PERMANENT | OBJ_OPENIF;
+		NtDelayExecution(FALSE, &wait);
+	}
+}
+
 void start(void)
 {
 	static struct processor cpu;
 	UNICODE_STRING          name = name_of(L"\\KernelObjects\\__wineboot_event");
 	OBJECT_ATTRIBUTES       attr = attributes(NULL, &name);
 	HANDLE                  event = NULL, machine, dynamic;
-	WCHAR                   computer[16] = { 0 }, profile[8];
+	WCHAR                   computer[16], profile[8];
 	HANDLE                  pipe = NULL;
 
 	describe_processor(&cpu);
 	fill_shared_page(&cpu);
-	if ((machine = open_root(L"\\Registry\\Machine"))) {
-		fill_hardware(machine, &cpu);
-		fill_environment(machine, &cpu);
-		fill_computer_name(machine, computer);
-	}
-	if ((dynamic = open_root(L"\\Registry\\DynData"))) {
-		NtClose(make_key(dynamic, L"PerfStats\\StatData", 0));
-		NtClose(make_key(dynamic, L"Config Manager\\Enum", 0));
-		NtClose(dynamic);
-	}
-	fill_volatile_environment(computer);
+	fill_machine(&cpu, computer);
+	fill_user(computer);
 	environment(L"WINBOX_BOOT", profile, COUNT(profile));
 	if (equal(profile, L"auto"))
 		pipe = watch();
@@ -611,7 +719,15 @@ void start(void)
 	/* Whoever was started from Unix in the meantime waits for the event, not for this process. */
 	if (NtCreateEvent(&event, EVENT_ALL_ACCESS, &attr, 0 /* NotificationEvent */, FALSE) >= 0)
 		NtSetEvent(event, NULL);
-	load_late(machine);
+	/* A relic of Windows 95, for whoever asks for performance data. */
+	if ((dynamic = open_root(L"\\Registry\\DynData"))) {
+		NtClose(make_key(dynamic, L"PerfStats\\StatData"));
+		NtClose(make_key(dynamic, L"Config Manager\\Enum"));
+		NtClose(dynamic);
+	}
+	if ((machine = open_root(L"\\Registry\\Machine")))
+		load_late(machine);
+	keep_booted(event, &attr);
 	if (pipe)
 		serve(pipe);
 	NtTerminateProcess(this_process, 0);
