@@ -15,15 +15,17 @@ import (
 )
 
 // An injection runs a command of winbox under ptrace(2) and kills it, or the init program that it has started, at a
-// certain system call of those that change something or wait for somebody. The call is not made any more. Production code
-// has no part in this.
+// certain system call of those that change something or wait for somebody. The call is not made any more. Or it sends
+// winbox a signal there, and lets it go on. Production code has no part in this.
 type injection struct {
 	// At is the number of the call, from 1 on, among those of all processes together.
 	At int
 	// KillInit counts the calls of winbox's children only, and kills the one that makes the call.
 	KillInit bool
-	Args     []string
-	Dir      string
+	// Signal, if not 0, is sent to winbox in place of SIGKILL. Only its own calls count.
+	Signal syscall.Signal
+	Args   []string
+	Dir    string
 }
 
 // injected is what came of an injection.
@@ -100,31 +102,40 @@ func counted(tid int, regs *syscall.PtraceRegs) string {
 
 // injectMain is the process of inject.
 func injectMain() (int, error) {
-	// Requests must come from the thread that is the tracer (ptrace(2)).
-	runtime.LockOSThread()
 	var i injection
 	if err := json.Unmarshal([]byte(os.Args[1]), &i); err != nil {
 		return 0, err
 	}
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
+	if i.Signal == 0 {
+		i.Signal = syscall.SIGKILL
+	}
+	var winbox int
+	var result injected
+	failed := make(chan error)
+	var trace func()
+	trace = func() {
+		// Requests must come from the thread that is the tracer (ptrace(2)). It ends with this function, and what it still
+		// traces goes on. The process's first thread would not end: that one is kept out of the way.
+		runtime.LockOSThread()
+		if unix.Gettid() == os.Getpid() {
+			go trace()
+			select {}
+		}
+		var err error
+		winbox, result, err = i.trace()
+		failed <- err
+	}
+	go trace()
+	if err := <-failed; err != nil {
 		return 0, err
 	}
-	const out = 3
-	// A shell that stops until it is traced, and becomes winbox. PTRACE_TRACEME would be simpler, but then processes that
-	// are made while the tracer ends would be left stopped.
-	argv := append([]string{"sh", "-c", `kill -STOP $$; exec "$@"`, "sh"}, i.Args...)
-	winbox, err := syscall.ForkExec("/bin/sh", argv, &syscall.ProcAttr{Dir: i.Dir, Env: os.Environ(), Files: []uintptr{null.Fd(), out, out}})
-	if err != nil {
-		return 0, err
-	}
-	tr := tracer{injection: i, winbox: winbox, inCall: map[int]bool{}, process: map[int]int{}}
-	if err := tr.attach(); err != nil {
-		return 0, fmt.Errorf("ptrace: %w", err)
-	}
-	result, err := tr.follow()
-	if err != nil {
-		return 0, err
+	for status := syscall.WaitStatus(0); i.Signal != syscall.SIGKILL; {
+		if pid, err := syscall.Wait4(winbox, &status, 0, nil); err != nil && err != syscall.EINTR {
+			return 0, fmt.Errorf("wait4: %w", err)
+		} else if pid == winbox && (status.Exited() || status.Signaled()) {
+			result.Code = status.ExitStatus()
+			break
+		}
 	}
 	text, err := json.Marshal(result)
 	if err != nil {
@@ -132,6 +143,29 @@ func injectMain() (int, error) {
 	}
 	fmt.Println(string(text))
 	return 0, nil
+}
+
+// trace starts the command and does the injection. What it gives first is the process.
+func (i injection) trace() (winbox int, result injected, err error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return 0, injected{}, err
+	}
+	defer null.Close()
+	const out = 3
+	// A shell that stops until it is traced, and becomes winbox. PTRACE_TRACEME would be simpler, but then processes that
+	// are made while the tracer ends would be left stopped.
+	argv := append([]string{"sh", "-c", `kill -STOP $$; exec "$@"`, "sh"}, i.Args...)
+	winbox, err = syscall.ForkExec("/bin/sh", argv, &syscall.ProcAttr{Dir: i.Dir, Env: os.Environ(), Files: []uintptr{null.Fd(), out, out}})
+	if err != nil {
+		return 0, injected{}, err
+	}
+	tr := tracer{injection: i, winbox: winbox, inCall: map[int]bool{}, process: map[int]int{}}
+	if err := tr.attach(); err != nil {
+		return 0, injected{}, fmt.Errorf("ptrace: %w", err)
+	}
+	result, err = tr.follow()
+	return winbox, result, err
 }
 
 // A tracer follows winbox and its children. Its maps are by thread.
@@ -164,7 +198,8 @@ func (tr *tracer) attach() error {
 	return errors.Join(syscall.PtraceSetOptions(tr.winbox, options), unix.Kill(tr.winbox, unix.SIGCONT), syscall.PtraceSyscall(tr.winbox, 0))
 }
 
-// follow traces until winbox has ended. The other processes go on when the tracer ends.
+// follow traces until winbox has ended, or has been sent a signal that it can handle. The other processes go on when the
+// tracer ends.
 func (tr *tracer) follow() (injected, error) {
 	for {
 		var status syscall.WaitStatus
@@ -187,6 +222,9 @@ func (tr *tracer) follow() (injected, error) {
 			tr.inCall[tid] = !tr.inCall[tid]
 			if tr.inCall[tid] && tr.executed {
 				tr.enter(tid)
+			}
+			if tr.result.Killed && tr.Signal != syscall.SIGKILL {
+				return tr.result, nil
 			}
 		case event == unix.PTRACE_EVENT_EXEC && tid == tr.winbox:
 			tr.executed = true
@@ -217,12 +255,15 @@ func (tr *tracer) enter(tid int) {
 		if tr.KillInit {
 			victim = process
 		}
+		if tr.Signal != syscall.SIGKILL {
+			return
+		}
 	} else if tr.KillInit {
 		return
 	}
 	if tr.calls++; tr.calls == tr.At {
 		tr.result.Killed, tr.result.Call = true, who+": "+name
-		unix.Kill(victim, unix.SIGKILL)
+		unix.Kill(victim, tr.Signal)
 	}
 }
 

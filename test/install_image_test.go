@@ -22,8 +22,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// runtimeImage makes an image of a folder, in one layer, with labels.
-func runtimeImage(t *testing.T, dir string, labels map[string]string) v1.Image {
+// layerOf makes a layer of a folder, with little compression: that is slow.
+func layerOf(t *testing.T, dir string) v1.Layer {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "layer.tar")
 	f, err := os.Create(file)
@@ -62,10 +62,16 @@ func runtimeImage(t *testing.T, dir string, labels map[string]string) v1.Image {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	layer, err := tarball.LayerFromFile(file, tarball.WithCompressionLevel(gzip.BestSpeed))
+	layer, err := tarball.LayerFromFile(file, tarball.WithCompressionLevel(gzip.HuffmanOnly))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return layer
+}
+
+// imageOf makes an image of one layer, with labels.
+func imageOf(t *testing.T, layer v1.Layer, labels map[string]string) v1.Image {
+	t.Helper()
 	image, err := mutate.AppendLayers(empty.Image, layer)
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +104,8 @@ func TestRuntimeInstall(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := filepath.Join(own, "runtimes/none/root")
-	whole := runtimeImage(t, root, map[string]string{"io.winbox.runtime": strings.Replace(tree, "-", ":", 1)})
+	layer := layerOf(t, root)
+	whole := imageOf(t, layer, map[string]string{"io.winbox.runtime": strings.Replace(tree, "-", ":", 1)})
 
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
@@ -114,7 +121,7 @@ func TestRuntimeInstall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := path.AppendImage(runtimeImage(t, root, nil)); err != nil { // to be trimmed, which leaves nothing out
+	if err := path.AppendImage(imageOf(t, layer, nil)); err != nil { // to be trimmed, which leaves nothing out
 		t.Fatal(err)
 	}
 	archive := filepath.Join(b.dir, "archive.tar")

@@ -1,6 +1,8 @@
 #!/bin/bash
-# run.sh unit|integration|fuzz [ARGUMENT...]: runs the tests, with further arguments of go test. A test that skips makes the
-# run fail, unless allowed-skips.txt names it: on this kind of machine everything is there that the others need.
+# run.sh unit|integration [ARGUMENT...]: runs the tests, with further arguments of go test. A test that skips makes the run
+# fail, unless allowed-skips.txt names it: on this kind of machine everything is there that the others need.
+#
+# run.sh fuzz [SECONDS]: gives each fuzz target so much time, and the PE reader six times that; default 5.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,6 +31,7 @@ case ${1-} in
 unit) run_tests -count=1 "${@:2}" $(go list ./... | grep -v '/test$') ;;
 integration) run_tests -count=1 -timeout 30m "${@:2}" ./test ;;
 fuzz)
+	seconds=${2:-5}
 	# Left alone, go spends up to a minute on making each interesting input smaller, and fuzzes nothing meanwhile.
 	# Go before 1.27 now and then reports the end of -fuzztime itself as the failure (golang/go#75804). Whatever the
 	# fuzzer finds, it writes down as an input, and says so: that tells the two apart.
@@ -43,12 +46,12 @@ fuzz)
 			[ "$(grep -A1 -E '^--- FAIL: Fuzz' "$1" | tail -n +2)" = '    context deadline exceeded' ]
 	}
 	# The PE reader sees the most hostile input and gets the most time.
-	fuzz ./preload/pe FuzzOpen 60s
+	fuzz ./preload/pe FuzzOpen $((6 * seconds))s
 	while read -r package target; do
-		fuzz "$package" "$target" 10s
+		fuzz "$package" "$target" ${seconds}s
 	done < <(grep -rlE --include='*_test.go' '^func Fuzz' . | while read -r file; do
 		grep -oE '^func Fuzz[A-Za-z0-9]+' "$file" | sed "s|^func |./$(dirname "$file" | sed 's|^\./||') |"
 	done | grep -v ' FuzzOpen$')
 	;;
-*) echo "usage: run.sh unit|integration|fuzz [ARGUMENT...]" >&2; exit 2 ;;
+*) echo "usage: run.sh unit|integration [ARGUMENT...] or fuzz [SECONDS]" >&2; exit 2 ;;
 esac

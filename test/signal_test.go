@@ -1,8 +1,8 @@
 package test
 
 import (
+	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -47,29 +47,29 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// TestSignalBeforeStart interrupts winbox while it prepares the container: nothing stays, and the program is stopped.
+// TestSignalBeforeStart interrupts winbox while it prepares the container, at every few of its system calls: nothing stays,
+// and the program, if it has come to that, is stopped.
 func TestSignalBeforeStart(t *testing.T) {
 	t.Parallel()
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		t.Skip("needs strace, to interrupt at a given system call")
-	}
-	b := newBox(t)
-	// A name of its own, by which to find what stays in the data root.
-	writeFile(t, b.dir, "early.exe", []byte(readFile(t, build(t, "wait", "wait"))))
-	for _, moment := range []string{
-		"mkdirat:signal=INT:when=1", "mkdirat:signal=INT:when=3", "mkdirat:signal=TERM:when=6", "symlinkat:signal=HUP:when=1",
-		"memfd_create:signal=INT:when=1", "clone,clone3:signal=TERM:when=3+", "wait4,waitid:signal=INT:when=1",
-	} {
-		t.Run(moment, func(t *testing.T) {
-			c := b.launch("early.exe")
-			c.Args = append([]string{"strace", "--seccomp-bpf", "-f", "-o", "/dev/null", "-e", "inject=" + moment, c.Path}, c.Args[1:]...)
-			c.Path = strace
-			if c.wait(); c.ProcessState.Success() && c.out.Len() > 0 {
-				t.Errorf("exit code %d, output %q", c.code(), c.out.String())
+	signals := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
+	// The first call is that by which a shell becomes winbox. After some sixty, it only waits for the program.
+	const calls, step = 60, 7
+	for at := 2; at < calls; at += step {
+		signal := signals[at/step%len(signals)]
+		t.Run(fmt.Sprint(signal, " at ", at), func(t *testing.T) {
+			t.Parallel()
+			b := newBox(t)
+			// A name of its own, by which to find what stays in the data root.
+			program := fmt.Sprintf("early%d.exe", at)
+			writeFile(t, b.dir, program, []byte(readFile(t, build(t, "wait", "wait"))))
+			r := inject(t, injection{At: at, Signal: signal, Dir: b.dir,
+				Args: []string{"env", b.env[0], b.winbox, "--root", b.root, "launch", "--timeout", "20s", program}})
+			t.Logf("%s: exit code %d, %q", r.Call, r.Code, r.Output)
+			if !r.Killed || r.Code == 124 {
+				t.Error("has not been interrupted")
 			}
-			folders, err := filepath.Glob(filepath.Join(dataRoot, "containers", "early-*"))
-			if left := append(append(b.containers(), folders...), cgroups(t, "early-")...); len(left) > 0 || err != nil {
+			folders, err := filepath.Glob(filepath.Join(dataRoot, "containers", fmt.Sprintf("early%d-*", at)))
+			if left := append(append(b.containers(), folders...), cgroups(t, fmt.Sprintf("early%d-", at))...); len(left) > 0 || err != nil {
 				t.Errorf("left: %v %v", left, err)
 			}
 		})
