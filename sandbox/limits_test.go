@@ -65,6 +65,31 @@ func TestPidsLimit(t *testing.T) {
 	}
 }
 
+// TestCPUQuota measures the processor time of four processes that want more than they may have. On a busy machine it is less.
+func TestCPUQuota(t *testing.T) {
+	b := shell(t, "for i in 1 2 3; do while :; do :; done & done; while :; do :; done")
+	b.spec.Linux.Resources = &specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: new(int64(50000)), Period: new(uint64(100000))}}
+	c := b.begin()
+	sample := func() cgroup.CPUStats {
+		d, err := c.Stats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.CPU
+	}
+	before := sample()
+	for range 30 {
+		time.Sleep(100 * time.Millisecond)
+	}
+	after := sample()
+	periods := float64(after.Periods - before.Periods)
+	share, held := float64(after.Usage-before.Usage)/(periods*1e8), float64(after.ThrottledPeriods-before.ThrottledPeriods)/periods
+	t.Logf("%.3f processors in %v periods, held back in %.0f%% of them", share, periods, 100*held)
+	if periods < 5 || share > 0.55 || share < 0.45 && held > 0.95 {
+		t.Errorf("%.3f of a processor, want 0.45 to 0.55", share)
+	}
+}
+
 // TestOOM runs out of memory.
 func TestOOM(t *testing.T) {
 	b := newBundle(t, "/bin/awk", `BEGIN { s = "x"; for (;;) s = s s }`)
