@@ -73,6 +73,16 @@ func compile(opt *Options, group *cgroup.Group, filters *filterCache) (*program.
 			next++
 		}
 	}
+	po.Overlays = map[int]program.Overlay{}
+	for i := range spec.Mounts {
+		if o, ok := opt.Overlays[spec.Mounts[i].Destination]; ok {
+			for range o.Lower {
+				o.Overlay.Lower = append(o.Overlay.Lower, next)
+				next++
+			}
+			po.Overlays[i] = o.Overlay
+		}
+	}
 	if opt.Windows && group != nil && group.DiesInPieces() {
 		po.OOMEvent, po.OOMCount = next, next+1 // the last, as a group that cannot be had has none
 	}

@@ -44,6 +44,8 @@ type Options struct {
 	// Helpers are started before the program of a Windows container.
 	Helpers []program.Helper
 
+	// Overlays are further wishes for mounts of type overlay, by their destination. The files are closed by [Create].
+	Overlays map[string]Overlay
 	// MemoryFiles is where a container sees the files of its memory control group;
 	// empty for nowhere.
 	MemoryFiles string
@@ -96,6 +98,14 @@ const (
 	fdProgram
 	fdExtra // what else there is, from here on: listening socket, exit record, file to hold, user namespaces, OOM files
 )
+
+// An Overlay says of a mount of type overlay what its options cannot.
+type Overlay struct {
+	program.Overlay
+	// Lower are lower layers in place of the option lowerdir, the uppermost first: detached mounts, such as those of
+	// [MapOwners].
+	Lower []*os.File
+}
 
 func (opt *Options) stdio() [3]*os.File {
 	files := [3]*os.File{os.Stdin, os.Stdout, os.Stderr}
@@ -412,6 +422,11 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 	}
 	defer closeAll(mapped)
 	o.extra = append(o.extra, mapped...)
+	for i := range spec.Mounts {
+		lower := n.opt.Overlays[spec.Mounts[i].Destination].Lower
+		defer closeAll(lower)
+		o.extra = append(o.extra, lower...)
+	}
 	if n.opt.Windows && n.group != nil && n.group.DiesInPieces() {
 		event, count, err := n.group.OOMFiles()
 		if err != nil {

@@ -112,17 +112,49 @@ func mappedMount(bundle *oci.Bundle, m *specs.Mount, mapping program.IDMapping) 
 	if !filepath.IsAbs(source) {
 		source = filepath.Join(bundle.Dir, source)
 	}
+	return cloneMapped(source, users, recursive, mapping.Recursive)
+}
+
+// cloneMapped clones a mount, with those below it if it is to be recursive, and maps the owners of files on it.
+func cloneMapped(source string, users *os.File, recursive, mapBelow bool) (*os.File, error) {
 	below := func(all bool) uint { return map[bool]uint{true: unix.AT_RECURSIVE}[all] }
 	fd, err := unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|below(recursive))
 	if err != nil {
 		return nil, fmt.Errorf("clone %s: %w", source, err)
 	}
 	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(users.Fd())}
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|below(mapping.Recursive), &attr); err != nil {
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|below(mapBelow), &attr); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("map the owners of files on %s: %w (it needs root, and a file system that can)", source, err)
 	}
 	return os.NewFile(uintptr(fd), source), nil
+}
+
+// MapOwners gives a clone of each directory's mount, on which the files of user and group 0 belong to another user, by
+// the caller's ids, and those of others to nobody.
+//
+// # Errors
+//
+// It needs root's rights over the file system of each, and one that can ([mount_setattr(2)]: ext4, xfs and btrfs since
+// Linux 5.15).
+//
+// [mount_setattr(2)]: https://man7.org/linux/man-pages/man2/mount_setattr.2.html
+func MapOwners(dirs []string, uid, gid int) (mounts []*os.File, err error) {
+	only := func(id int) []specs.LinuxIDMapping { return []specs.LinuxIDMapping{{HostID: uint32(id), Size: 1}} }
+	users, err := openUserNamespace(only(uid), only(gid))
+	if err != nil {
+		return nil, err
+	}
+	defer users.Close()
+	for _, dir := range dirs {
+		f, err := cloneMapped(dir, users, false, false)
+		if err != nil {
+			closeAll(mounts)
+			return nil, err
+		}
+		mounts = append(mounts, f)
+	}
+	return mounts, nil
 }
 
 // openUserNamespace makes a user namespace with mappings, for an id-mapped mount.

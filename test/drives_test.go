@@ -186,7 +186,9 @@ func TestBundleExecDrives(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
 	b.program("tell")
-	bundle := b.bundle(b.bareWith("tell.exe", "other/tell.exe", "more/tell.exe"), `C:\windows\system32\cmd.exe`, "/c", "echo ready& pause")
+	bare := b.bareWith("tell.exe", "other/tell.exe", "more/tell.exe")
+	wait := []string{`C:\windows\system32\cmd.exe`, "/c", "echo ready& pause"}
+	bundle := b.bundle(func(s *specs.Spec) { bare(s); s.Root.Readonly = false }, wait...)
 	id := b.id("exec")
 	c := b.call("run", "--bundle", bundle, id)
 	stdin := c.follow()
@@ -207,6 +209,19 @@ func TestBundleExecDrives(t *testing.T) {
 			flags, test.args = append(flags, test.args[:2]...), test.args[2:]
 		}
 		b.call(append(append(append([]string{"exec"}, flags...), id), test.args...)...).wait().want(0, test.want)
+	}
+	stdin.Close()
+	c.wait()
+
+	// With a read-only root, C: stays as it is.
+	c = b.call("run", "--bundle", b.bundle(bare, wait...), id)
+	stdin = c.follow()
+	c.line()
+	b.call("exec", id, "/box/tell.exe", "module").wait().want(0, "module=D:\\box\\tell.exe\n")
+	b.call("exec", id, "/other/tell.exe", "module", "cwd").wait().want(0, "module=D:\\other\\tell.exe\ncwd=D:\\\n")
+	b.call("exec", "--cwd", "/more", id, "/more/tell.exe", "module", "cwd").wait().want(0, "module=D:\\more\\tell.exe\ncwd=D:\\more\n")
+	if line := b.call("exec", id, `C:\more\tell.exe`).wait().wantLine(255); !strings.Contains(line, "root file system is read-only: have the annotation io.winbox.drives") {
+		t.Errorf("exec of what no drive shows: %q", line)
 	}
 	stdin.Close()
 	c.wait()

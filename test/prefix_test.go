@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -229,85 +230,127 @@ func mapped(t *testing.T, s *specs.Spec, uids, gids []specs.LinuxIDMapping) {
 var prefixUsers = []struct {
 	name   string
 	change func(*testing.T, *specs.Spec)
-	// owner says that the runtime's files are the user's, too: they can be written over and deleted. Others can replace them.
-	owner bool
 }{
-	{"root", func(*testing.T, *specs.Spec) {}, true},
-	{"a user", func(_ *testing.T, s *specs.Spec) { s.Process.User = specs.User{UID: 1000, GID: 1000} }, false},
-	// As OpenShift has it: no such user, and root's group.
-	{"a user without a name", func(_ *testing.T, s *specs.Spec) { s.Process.User = specs.User{UID: 1000650000} }, false},
+	{"root", func(*testing.T, *specs.Spec) {}},
+	{"a user", func(_ *testing.T, s *specs.Spec) { s.Process.User = specs.User{UID: 1000, GID: 1000} }},
+	// As OpenShift has it: no such user, root's group, and no rights.
+	{"a user without a name", func(_ *testing.T, s *specs.Spec) {
+		s.Process.User = specs.User{UID: 1000680000, AdditionalGids: []uint32{1000680000}}
+		s.Process.Capabilities, s.Process.NoNewPrivileges = &specs.LinuxCapabilities{}, true
+	}},
 	{"a user namespace", func(t *testing.T, s *specs.Spec) {
 		s.Process.User = specs.User{UID: 7, GID: 8}
 		ids := []specs.LinuxIDMapping{{HostID: 100000, Size: 1000}}
 		mapped(t, s, ids, ids)
-	}, false},
+	}},
 	{"a user namespace with one id", func(t *testing.T, s *specs.Spec) {
 		for i := range s.Mounts {
 			s.Mounts[i].Options = slices.DeleteFunc(s.Mounts[i].Options, func(o string) bool { return o == "gid=5" })
 		}
 		ids := []specs.LinuxIDMapping{{HostID: 100000, Size: 1}}
 		mapped(t, s, ids, ids)
-	}, false},
+	}},
 }
 
 // writeEverywhere is a batch file that writes to the places of a Windows system that programs write to, also in the place
-// of Wine's own DLLs: by a rename, anew, and over one.
+// of Wine's own DLLs: by a rename, anew, over one, and by renaming one.
 const writeEverywhere = `@echo off
-for %%d in (C:\ C:\windows\ C:\windows\system32\ C:\windows\temp\ C:\users\ C:\users\Public\ C:\ProgramData\ %TEMP%\ %APPDATA%\) do (
+for %%d in (C:\ C:\windows\ C:\windows\system32\ C:\windows\temp\ C:\users\ C:\users\Public\ C:\ProgramData\ %TEMP%\ %APPDATA%\ D:\) do (
   echo x>%%dnew.txt
-  if not exist %%dnew.txt echo failed: %%d
+  if exist %%dnew.txt echo wrote %%d
 )
 mkdir "C:\Program Files\App"
 echo x>"C:\Program Files\App\new.txt"
-if not exist "C:\Program Files\App\new.txt" echo failed: Program Files
+if exist "C:\Program Files\App\new.txt" echo wrote Program Files
 reg add HKLM\Software\New /v v /d 1 /f >nul
 reg query HKLM\Software\New /v v >nul
-if errorlevel 1 echo failed: HKLM
+if not errorlevel 1 echo wrote HKLM
 reg add HKCU\Software\New /v v /d 1 /f >nul
 reg query HKCU\Software\New /v v >nul
-if errorlevel 1 echo failed: HKCU
-echo new-moved>C:\users\dll.new
-move /y C:\users\dll.new C:\windows\system32\msacm32.dll >nul
-del C:\windows\system32\mapi32.dll
-echo new-made>C:\windows\system32\mapi32.dll
-echo new-over>C:\windows\system32\oledlg.dll
-find "new-" C:\windows\system32\msacm32.dll
-find "new-" C:\windows\system32\mapi32.dll
-find "new-" C:\windows\system32\oledlg.dll
+if not errorlevel 1 echo wrote HKCU
+cd /d C:\windows\system32
+echo wrote moved>C:\users\dll.new
+move /y C:\users\dll.new msacm32.dll >nul
+type msacm32.dll | find "wrote"
+echo wrote over>oledlg.dll
+type oledlg.dll | find "wrote"
+del mapi32.dll
+if not exist mapi32.dll echo wrote del
+ren odbc32.dll other.dll
+if not exist odbc32.dll if exist other.dll echo wrote ren
 `
 
-// TestPrefixUsers runs a batch file that writes everywhere on drive C: and in the registry, as all kinds of users, under a
-// root file system that is read-only.
+// wrote runs the batch file writeEverywhere as a user and gives what it could write.
+func wrote(t *testing.T, change func(*testing.T, *specs.Spec), readOnly bool) []string {
+	t.Helper()
+	b := newBox(t)
+	writeFile(t, b.dir, "all.cmd", []byte(strings.ReplaceAll(writeEverywhere, "\n", "\r\n")))
+	bare := b.bare("all.cmd")
+	args := []string{system32 + "cmd.exe", "/c", "all.cmd"}
+	if readOnly {
+		args[2] += `& echo x>D:\app\new.txt& if exist D:\app\new.txt echo wrote image`
+	}
+	bundle := b.bundle(func(s *specs.Spec) {
+		bare(s)
+		s.Root.Readonly, s.Process.Cwd = readOnly, "/app"
+		change(t, s)
+	}, args...)
+	id := b.id("users")
+	c := b.call("run", "--keep", "--bundle", bundle, id).wait()
+	var got []string
+	for line := range strings.Lines(c.text()) {
+		if rest, ok := strings.CutPrefix(line, "wrote "); ok {
+			got = append(got, strings.TrimSpace(rest))
+		}
+	}
+	if readOnly {
+		// Nothing of it has come to the disk.
+		err := filepath.WalkDir(filepath.Join(dataRoot, "containers"), func(name string, entry fs.DirEntry, err error) error {
+			if strings.Contains(name, id) && strings.HasPrefix(entry.Name(), "new.txt") {
+				t.Errorf("%s is on the disk", name)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		if !strings.Contains(c.err.String(), "Access denied.") {
+			t.Errorf("standard error: %q", c.err.String())
+		}
+	} else if c.err.Len() > 0 {
+		t.Errorf("standard error: %q", c.err.String())
+	}
+	b.call("delete", id).wait().want(0, "")
+	return got
+}
+
+// TestPrefixUsers runs a batch file that writes everywhere on drive C: and in the registry, as all kinds of users.
 func TestPrefixUsers(t *testing.T) {
 	t.Parallel()
+	everything := []string{`C:\`, `C:\windows\`, `C:\windows\system32\`, `C:\windows\temp\`, `C:\users\`, `C:\users\Public\`, `C:\ProgramData\`,
+		`TEMP`, `APPDATA`, `D:\`, "Program Files", "HKLM", "HKCU", "moved", "over", "del", "ren"}
+	inMemory := []string{`C:\windows\temp\`, `C:\users\`, `C:\users\Public\`, `TEMP`, `APPDATA`, "HKLM", "HKCU"}
 	for _, test := range prefixUsers {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			b := newBox(t)
-			writeFile(t, b.dir, "all.cmd", []byte(strings.ReplaceAll(writeEverywhere, "\n", "\r\n")))
-			bare := b.bare("all.cmd")
-			bundle := b.bundle(func(s *specs.Spec) {
-				bare(s)
-				s.Root.Readonly = true
-				test.change(t, s)
-				s.Annotations = map[string]string{"io.winbox.drives": "z=/"}
-			}, system32+"cmd.exe", "/c", `Z:\app\all.cmd& echo x>Z:\new.txt& if not exist Z:\new.txt echo read-only`)
-			c := b.call("run", "--bundle", bundle, b.id("users")).wait()
-			var got []string
-			for line := range strings.Lines(c.text()) {
-				if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "---") {
-					got = append(got, line)
+		for _, readOnly := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, read-only %v", test.name, readOnly), func(t *testing.T) {
+				t.Parallel()
+				want := everything
+				if readOnly {
+					want = inMemory
 				}
-			}
-			want := []string{"new-moved", "new-made", "new-over", "read-only"}
-			if !test.owner {
-				want = []string{"new-moved", "read-only"}
-			}
-			// What is refused is said to be.
-			if !slices.Equal(got, want) || !strings.Contains(c.err.String(), "Access denied.") {
-				t.Errorf("exit code %d, output %q, error %q; want %q", c.code(), got, c.err.String(), want)
-			}
-		})
+				got := wrote(t, test.change, readOnly)
+				for i, what := range got {
+					if strings.HasSuffix(what, `\Temp\`) && what != `C:\windows\temp\` {
+						got[i] = "TEMP"
+					} else if strings.HasSuffix(what, `\Roaming\`) {
+						got[i] = "APPDATA"
+					}
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("could write\n%q, want\n%q", got, want)
+				}
+			})
+		}
 	}
 }
 

@@ -22,7 +22,7 @@ export GOFLAGS="-trimpath -tags=urfave_cli_no_docs" CGO_ENABLED=0
 selection() {
 	cat <<-EOF
 		./sandbox/cgroup
-		./sandbox TestLimits TestPidsLimit TestCPUQuota TestOOM TestOOMGroup TestBadLimit TestCgroupsPath TestMountCgroup TestProtectedPaths TestDevices TestRun TestRunKilled TestLife TestDelete TestSharedPID TestStartCutOff TestExecStatus TestExecParallel TestSystemd TestSystemdNamespaces TestSystemdRefused TestSystemdTaken TestSystemdCutOff TestRealSystemd
+		./sandbox TestLimits TestPidsLimit TestCPUQuota TestOOM TestOOMGroup TestBadLimit TestCgroupsPath TestMountCgroup TestOverlay TestProtectedPaths TestDevices TestRun TestRunKilled TestLife TestDelete TestSharedPID TestStartCutOff TestExecStatus TestExecParallel TestSystemd TestSystemdNamespaces TestSystemdRefused TestSystemdTaken TestSystemdCutOff TestRealSystemd
 		./cmd/winbox TestEvents TestEventsOOM TestStats TestPause TestUpdate TestPs TestLifeCommands TestDeleteForce TestExecIgnorePaused TestExecSubgroup TestExecNested TestSystemdCgroup TestRootlessLimits TestRootlessDelegated TestRealSystemdUser
 	EOF
 }

@@ -85,9 +85,13 @@ func TestBundle(t *testing.T) {
 		{"all of the exit code's low byte", nil, []string{system32 + "cmd.exe", "/c", "exit 300"}, 44, ""},
 		{"a file of the root", nil, []string{"/app/7za.exe", "h", "-scrcCRC32", "/app/nothing"}, 1, ""},
 		{"in PATH", func(s *specs.Spec) { s.Process.Cwd = "/app" }, []string{"7za.exe", "l", "none.7z"}, 2, ""},
-		{"drive C: is the user's to write", user, []string{system32 + "cmd.exe", "/c", `echo a>C:\new.txt& type C:\new.txt& echo b>%TEMP%\new.txt& type %TEMP%\new.txt& echo %USERNAME%`}, 0, "a\nb\nuser\n"},
+		{"drive C: is the user's to write", func(s *specs.Spec) { user(s); readWrite(s) }, []string{system32 + "cmd.exe", "/c", `echo a>C:\new.txt& type C:\new.txt& echo b>%TEMP%\new.txt& type %TEMP%\new.txt& echo %USERNAME%`}, 0, "a\nb\nuser\n"},
 		{"registry", user, []string{system32 + "cmd.exe", "/c", `reg add HKCU\Software\X /v v /d 1 >nul& reg query HKCU\Software\X /v v >nul& if not errorlevel 1 echo kept`}, 0, "kept\n"},
 		{"read-only root", nil, []string{system32 + "cmd.exe", "/c", `echo a>D:\app\new.txt& if not exist D:\app\new.txt echo read-only`}, 0, "read-only\n"},
+		{"as restricted as in Kubernetes and OpenShift", func(s *specs.Spec) {
+			s.Process.User = specs.User{UID: 1000680000, AdditionalGids: []uint32{1000680000}}
+			s.Process.Capabilities, s.Process.NoNewPrivileges, s.Process.Cwd = &specs.LinuxCapabilities{}, true, "/app"
+		}, []string{system32 + "cmd.exe", "/c", `7za.exe a %TEMP%\o.7z 7za.exe >nul& 7za.exe t %TEMP%\o.7z >nul && echo packed`}, 0, "packed\n"},
 		{"current folder", func(s *specs.Spec) { s.Process.Cwd = "/app" }, []string{system32 + "cmd.exe", "/c", "cd"}, 0, "D:\\app\n"},
 		{"root on drive C:", readWrite, []string{`C:\app\7za.exe`, "l", "none.7z"}, 2, ""},
 		{"Windows' own by name", func(s *specs.Spec) { s.Annotations = map[string]string{"io.winbox.handler": "windows"} }, []string{"cmd", "/c", "echo", "named"}, 0, "named\n"},
@@ -243,10 +247,10 @@ func TestBundleLife(t *testing.T) {
 
 	b.booted()
 	before := len(b.processes())
-	if got := do(0, "exec", id, system32+"cmd.exe", "/c", `echo x>C:\seen.txt& echo done`); got != "done\r\n" && got != "done\n" {
+	if got := do(0, "exec", id, system32+"cmd.exe", "/c", `echo x>C:\users\seen.txt& echo done`); got != "done\r\n" && got != "done\n" {
 		t.Errorf("exec of a Windows program: %q", got)
 	}
-	if got := do(0, "exec", id, "cat", "/run/winbox/prefix/drive_c/seen.txt"); strings.TrimSpace(got) != "x" {
+	if got := do(0, "exec", id, "cat", "/run/winbox/prefix/drive_c/users/seen.txt"); strings.TrimSpace(got) != "x" {
 		t.Errorf("the container's prefix, as a Linux program sees it: %q", got)
 	}
 	do(44, "exec", id, system32+"cmd.exe", "/c", "exit 300")

@@ -35,6 +35,11 @@ type Bundle struct {
 	user  string
 	// section is the section windows of the configuration.
 	section *windowsSection
+	// MapOwners, if not nil, gives another user than the caller Wine's own files.
+	MapOwners OwnerMapper
+	// layers and ofLean are those of Template.mapLayers.
+	layers []*os.File
+	ofLean int
 }
 
 // Recognize looks whether a bundle is a Windows container: its first argument is a PE file, found as the container would
@@ -185,6 +190,8 @@ func searchPath(env []string) string {
 type Container struct {
 	// Spec is the configuration, for Linux.
 	Spec *specs.Spec
+	// Overlays are by the destinations of mounts of type overlay.
+	Overlays map[string]Overlay
 	// Helpers run beside the program.
 	Helpers []Helper
 	// Stops are those of [Runtime.Stops].
@@ -212,6 +219,9 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	r, wine, err := b.runtime(t)
 	if err != nil {
 		return nil, err
+	}
+	if b.kept == nil {
+		b.layers, b.ofLean = t.mapLayers(b.MapOwners, Owner{users.uid, users.gid})
 	}
 	// What lies on a drive goes behind the drive.
 	own, onDrives, err := b.mounts(t)
@@ -291,7 +301,7 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 		p.Env = append(p.Env, volumesSetting(b.volumes(onDrives, t.Prefix())))
 	}
 	lean := leanFor(b.wishes.boot, b.wishes.display, p.Env) && !b.files.Exists(localtime) && !zoned(around) && Lean(file)
-	prefix, err := b.prefix(t, scratch, users, lean)
+	prefix, above, err := b.prefix(t, scratch, users, lean)
 	if err != nil {
 		return nil, err
 	}
@@ -305,7 +315,7 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Container{Spec: spec, Helpers: helpers, Stops: stops, Resize: resize, Linger: b.wishes.linger, Persistent: b.kept, Warnings: b.section.warnings, Prepare: func() error {
+	return &Container{Spec: spec, Overlays: overPrefix(above), Helpers: helpers, Stops: stops, Resize: resize, Linger: b.wishes.linger, Persistent: b.kept, Warnings: b.section.warnings, Prepare: func() error {
 		limits := b.wishes.quota
 		limits.Apply(spec.Linux.Resources)
 		if err := scratch.Make(image, t, &limits); err != nil {
@@ -633,18 +643,34 @@ func onHost(mappings []specs.LinuxIDMapping, id int) (int, bool) {
 }
 
 // copied says whether the prefix is folders of its own, and no layer above the template.
-func (b *Bundle) copied(u users) bool { return b.kept != nil || u.mapped }
+func (b *Bundle) copied(u users) bool { return b.kept != nil || u.mapped && b.layers == nil }
 
 // prefix is the mount of the prefix: the persistent one; the template with an overlay above; or a copy in a user
 // namespace, where an overlay cannot copy up files of users that are not mapped (EOVERFLOW).
-func (b *Bundle) prefix(t *Template, scratch Scratch, u users, lean bool) (specs.Mount, error) {
+func (b *Bundle) prefix(t *Template, scratch Scratch, u users, lean bool) (m specs.Mount, above *Overlay, err error) {
 	switch {
 	case b.kept != nil:
-		return persistentMount(b.kept.Dir), nil
-	case u.mapped:
-		return specs.Mount{Destination: prefixDir, Type: "bind", Source: scratch.copy(), Options: []string{"bind", "nosuid", "nodev", "rprivate"}}, nil
+		return persistentMount(b.kept.Dir), nil, nil
+	case b.copied(u):
+		return specs.Mount{Destination: prefixDir, Type: "bind", Source: scratch.copy(), Options: []string{"bind", "nosuid", "nodev", "rprivate"}}, nil, nil
 	}
-	return t.overlay(scratch.Prefix(), userns.RunningInUserNS(), lean)
+	if m, above, err = t.overlay(scratch.Prefix(), u.mapped || userns.RunningInUserNS(), lean, b.layers, b.ofLean); err == nil && b.spec.Root.Readonly {
+		above.protect(t, b.memory())
+		if b.shown.letter != 0 {
+			// The folder itself can still be given links by exec.
+			b.shown.view = path.Join(runDir, b.shown.folder())
+			above.Views = map[string]string{b.shown.folder(): b.shown.view}
+		}
+	}
+	return m, above, err
+}
+
+// memory is the container's memory limit in bytes, 0 without one.
+func (b *Bundle) memory() int64 {
+	if res := b.spec.Linux.Resources; res != nil && res.Memory != nil && res.Memory.Limit != nil {
+		return *res.Memory.Limit
+	}
+	return 0
 }
 
 // copy is the whole prefix of a container in a user namespace.
@@ -657,7 +683,7 @@ func (b *Bundle) fillPrefix(t *Template, scratch Scratch, u users) (err error) {
 	switch {
 	case b.kept != nil:
 		top = b.kept.root
-	case u.mapped:
+	case b.copied(u):
 		if err = os.Mkdir(scratch.copy(), 0o755); err == nil {
 			top, err = os.OpenRoot(scratch.copy())
 		}
@@ -669,7 +695,7 @@ func (b *Bundle) fillPrefix(t *Template, scratch Scratch, u users) (err error) {
 			return err
 		}
 	default:
-		if top, err = t.makeUpper(scratch.Prefix(), !owner.self(), u.uid, u.gid); err != nil {
+		if top, err = t.makeUpper(scratch.Prefix(), owner, b.layers != nil); err != nil {
 			return err
 		}
 		defer top.Close()
@@ -689,14 +715,14 @@ func (b *Bundle) fillPrefix(t *Template, scratch Scratch, u users) (err error) {
 		return err
 	}
 	for _, name := range b.links {
-		if err := top.Mkdir("drive_c", 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := makeOwn(top, "drive_c", owner); err != nil {
 			return err
 		}
 		if err := top.Symlink("/"+name, "drive_c/"+name); err != nil && (b.kept == nil || !errors.Is(err, fs.ErrExist)) {
 			return err
 		}
 	}
-	return makeProfile(top, b.user)
+	return makeProfile(top, b.user, owner)
 }
 
 // inContainer adds Wine's variables to those of a process. What makes Wine find its parts is not for the bundle to say.
@@ -731,6 +757,14 @@ func (r *Runtime) inContainer(env []string, boot Boot, display map[string]string
 	maps.Copy(have, display)
 	boot.choose(have)
 	return settings(have)
+}
+
+// notShown says why a path of the container's root cannot be shown on a drive.
+func notShown(name string, letter byte, err error) error {
+	if errors.Is(err, unix.EROFS) {
+		err = fmt.Errorf("the root file system is read-only: have the annotation %s show it when the container is made", annotationDrives)
+	}
+	return fmt.Errorf("show %s on drive %c: %w", name, letter-0x20, err)
 }
 
 // Executed is a Windows program that is run in a container besides its own.
@@ -791,13 +825,13 @@ func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (*Execute
 		dir := path.Join(prefixDir, b.shown.folder(), path.Dir(link))
 		if at := path.Join(dir, path.Base(link)); !files.Exists(at) && files.Exists(link) {
 			if err := files.Symlink(dir, path.Base(link), link); err != nil && !errors.Is(err, fs.ErrExist) {
-				return nil, fmt.Errorf("show %s on drive %c: %w", link, b.shown.letter-0x20, err)
+				return nil, notShown(link, b.shown.letter, err)
 			}
 		}
 	}
 	for _, name := range b.links {
 		if err := files.Symlink(path.Join(prefixDir, "drive_c"), name, "/"+name); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, fmt.Errorf("show /%s on drive C: %w", name, err)
+			return nil, notShown("/"+name, 'c', err)
 		}
 	}
 	_, command, line, err := b.examine(r, file, program, p)

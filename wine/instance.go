@@ -15,10 +15,11 @@ import (
 )
 
 // openPrefix gives the mounts of the program's prefix: the template below an overlay whose upper layer lies in the
-// scratch folder, or a persistent prefix. prepare makes what they refer to, with the links of the drives.
-func (t *Template) openPrefix(opt Options, d *drives) (mounts []specs.Mount, prepare func() error, err error) {
+// scratch folder, or a persistent prefix. prepare makes what they refer to, with the links of the drives. above says how
+// the overlay is made, if there is one.
+func (t *Template) openPrefix(opt Options, d *drives) (mounts []specs.Mount, above *Overlay, prepare func() error, err error) {
 	if opt.Prefix != nil {
-		return append([]specs.Mount{persistentMount(opt.Prefix.Dir)}, t.builtinMounts()...), func() error {
+		return append([]specs.Mount{persistentMount(opt.Prefix.Dir)}, t.builtinMounts()...), nil, func() error {
 			if err := linkDrives(opt.Prefix.root, d); err != nil {
 				return fmt.Errorf("prefix %s: %w", opt.Prefix.Dir, err)
 			}
@@ -28,9 +29,13 @@ func (t *Template) openPrefix(opt Options, d *drives) (mounts []specs.Mount, pre
 			return nil
 		}, nil
 	}
-	mount, err := t.overlay(opt.Scratch, opt.Rootless, opt.Lean)
-	return []specs.Mount{mount}, func() error {
-		upper, err := t.makeUpper(opt.Scratch, opt.foreign(), opt.UID, opt.GID)
+	layers, lean := t.mapLayers(opt.MapOwners, opt.owner())
+	mount, above, err := t.overlay(opt.Scratch, opt.Rootless, opt.Lean, layers, lean)
+	if opt.ReadOnly {
+		above.protect(t, opt.Memory)
+	}
+	return []specs.Mount{mount}, above, func() error {
+		upper, err := t.makeUpper(opt.Scratch, opt.owner(), layers != nil)
 		if err != nil {
 			return fmt.Errorf("scratch folder: %w", err)
 		}
@@ -47,29 +52,40 @@ func (t *Template) openPrefix(opt Options, d *drives) (mounts []specs.Mount, pre
 
 // overlay is the mount of a prefix that has the template below, and below that the runtime's folders of PE files, which
 // the template's links lead to: a program that overwrites one of them changes a copy. Above are the folders of
-// [Template.makeUpper]. userNS tells that it is made in a user namespace, lean that the prefix may be a lean one.
-func (t *Template) overlay(scratch string, userNS, lean bool) (specs.Mount, error) {
+// [Template.makeUpper]. userNS tells that it is made in a user namespace, lean that the prefix may be a lean one. layers and
+// ofLean are those of [Template.mapLayers].
+func (t *Template) overlay(scratch string, userNS, lean bool, layers []*os.File, ofLean int) (specs.Mount, *Overlay, error) {
+	above := new(Overlay)
 	if !filepath.IsAbs(scratch) {
-		return specs.Mount{}, fmt.Errorf("scratch folder %q: want an absolute path", scratch)
+		return specs.Mount{}, above, fmt.Errorf("scratch folder %q: want an absolute path", scratch)
 	}
-	lower := append([]string{t.Prefix()}, t.modules()...)
-	if lean && isFolder(t.leanDir()) {
-		// Not at the price of options that the kernel lacks.
-		if layers := append([]string{t.leanDir()}, lower...); len(lowerOptions(layers)) == 1 || layersOneByOne() {
-			lower = layers
-		}
+	// Not at the price of options that the kernel lacks.
+	lower := t.lowerLayers(lean)
+	if len(lowerOptions(lower)) > 1 && !layersOneByOne() {
+		lower = t.lowerLayers(false)
 	}
 	for _, dir := range append([]string{scratch}, lower...) {
 		if strings.ContainsAny(dir, `:,\`) { // they separate and escape in the options of an overlay
-			return specs.Mount{}, fmt.Errorf("folder %s: an overlay cannot use a path with a colon, a comma or a backslash", dir)
+			return specs.Mount{}, above, fmt.Errorf("folder %s: an overlay cannot use a path with a colon, a comma or a backslash", dir)
 		}
 	}
-	options := append([]string{"nosuid", "nodev"}, lowerOptions(lower)...)
+	options := []string{"nosuid", "nodev"}
+	if layers == nil {
+		options = append(options, lowerOptions(lower)...)
+	} else {
+		if !lean {
+			for _, f := range layers[:ofLean] {
+				f.Close()
+			}
+			layers = layers[ofLean:]
+		}
+		above.Lower = layers
+	}
 	options = append(options, "upperdir="+filepath.Join(scratch, "upper"), "workdir="+filepath.Join(scratch, "work"))
 	if userNS {
 		options = append(options, "userxattr")
 	}
-	return specs.Mount{Destination: prefixDir, Type: "overlay", Source: "overlay", Options: options}, nil
+	return specs.Mount{Destination: prefixDir, Type: "overlay", Source: "overlay", Options: options}, above, nil
 }
 
 // lowerOptions are the options of an overlay for its lower layers. fsconfig(2) takes values of less than 256 bytes; that
@@ -92,9 +108,8 @@ func layersOneByOne() bool {
 	return ok && err == nil
 }
 
-// makeUpper makes the upper layer of a prefix and gives it. foreign says that the program is another
-// user than the caller.
-func (t *Template) makeUpper(scratch string, foreign bool, uid, gid int) (*os.Root, error) {
+// makeUpper makes the upper layer of a prefix for a user and gives it. mapped says that the layers below belong to that user.
+func (t *Template) makeUpper(scratch string, owner Owner, mapped bool) (*os.Root, error) {
 	var under unix.Statfs_t
 	if err := unix.Statfs(scratch, &under); err == nil && under.Type == unix.OVERLAYFS_SUPER_MAGIC {
 		return nil, fmt.Errorf("%s lies on an overlay, which cannot carry another, that of drive C:; name a folder on another file system in WINBOX_DATA", scratch)
@@ -105,15 +120,17 @@ func (t *Template) makeUpper(scratch string, foreign bool, uid, gid int) (*os.Ro
 			return nil, err
 		}
 	}
-	if !foreign {
+	if owner.self() {
 		return os.OpenRoot(upper)
 	}
-	// The template's folders belong to whoever made it: give the program folders of its own above them. The upper
-	// layer's top counts as the prefix, which Wine refuses when it is not its user's.
-	if err := copyFolders(t.driveC(), filepath.Join(upper, "drive_c")); err != nil {
-		return nil, err
+	if !mapped {
+		// The template's folders belong to whoever made it: give the program folders of its own above them.
+		if err := copyFolders(t.driveC(), filepath.Join(upper, "drive_c")); err != nil {
+			return nil, err
+		}
 	}
-	if err := chownTree(scratch, uid, gid); err != nil {
+	// The upper layer's top counts as the prefix, which Wine refuses when it is not its user's.
+	if err := chownTree(scratch, owner.UID, owner.GID); err != nil {
 		return nil, err
 	}
 	return os.OpenRoot(upper)

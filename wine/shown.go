@@ -21,6 +21,8 @@ import (
 type shown struct {
 	// letter is the drive of what is shown by links; 0 when a drive of the annotation shows all.
 	letter byte
+	// view is the path in the container by which the drive shows its folder; empty for the folder itself.
+	view string
 	// links are the absolute paths that it has, at the same places.
 	links []string
 	// given are the drives of the annotation.
@@ -155,7 +157,11 @@ func (s *shown) make(prefix *os.Root, owner Owner) error {
 	if s.letter == 0 {
 		return nil
 	}
-	if err := prefix.Symlink("../"+s.folder(), path.Join("dosdevices", string(s.letter)+":")); err != nil {
+	to := s.view
+	if to == "" {
+		to = "../" + s.folder()
+	}
+	if err := prefix.Symlink(to, path.Join("dosdevices", string(s.letter)+":")); err != nil {
 		return err
 	}
 	if err := makeOwn(prefix, s.folder(), owner); err != nil {

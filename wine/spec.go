@@ -27,7 +27,8 @@ type Options struct {
 	Dir string
 	// Mounts are further shares.
 	Mounts []Mount
-	// ReadOnly shares Dir and all of Mounts read-only. The prefix stays writable.
+	// ReadOnly shares Dir and all of Mounts read-only. On drive C: only the users' folders and those of temporary files can be
+	// written to then, and that stays in memory, at most half of Memory. A persistent prefix stays writable.
 	ReadOnly bool
 	// ShareHome allows Dir, a mount or the program's folder to be `/` or a home directory.
 	ShareHome bool
@@ -46,6 +47,11 @@ type Options struct {
 	// Scratch is a folder of the caller's, empty when the container is prepared, for what the program changes in a prefix
 	// that is not persistent. The caller removes it when the container is gone. It is not needed with Prefix.
 	Scratch string
+
+	// Memory is the container's memory limit in bytes, 0 without one.
+	Memory int64
+	// MapOwners, if not nil, gives another user than the caller Wine's own files.
+	MapOwners OwnerMapper
 
 	// UID and GID are who the program runs as, in the container.
 	UID, GID int
@@ -90,7 +96,7 @@ func (t *Template) Container(opt Options) (*Container, error) {
 		return nil, err
 	}
 	opt.Lean = opt.Lean && leanFor(opt.Boot, opt.Display, env) && !zoned(around)
-	prefix, prepare, err := t.openPrefix(opt, shared)
+	prefix, above, prepare, err := t.openPrefix(opt, shared)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +147,7 @@ func (t *Template) Container(opt Options) (*Container, error) {
 	if opt.Display.Kind != "" {
 		spec.Annotations[annotationDisplay] = string(opt.Display.Kind)
 	}
-	return &Container{Spec: spec, Persistent: opt.Prefix, Prepare: func() error {
+	return &Container{Spec: spec, Overlays: overPrefix(above), Persistent: opt.Prefix, Prepare: func() error {
 		if opt.Preload != "" {
 			if err := t.makeOwnLocales(opt.Encoding, opt.Preload); err != nil {
 				return fmt.Errorf("encoding: %w", err)

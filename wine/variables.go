@@ -73,12 +73,12 @@ func profile(user string) string { return path.Join(prefixDir, "drive_c/users", 
 func home(user string) string { return `C:\users\` + user }
 
 // makeProfile makes the folder of a user in a prefix, unless it is there: a link to the one that the template has.
-func makeProfile(prefix *os.Root, user string) error {
+func makeProfile(prefix *os.Root, user string, owner Owner) error {
 	if user == User {
 		return nil
 	}
 	for _, dir := range []string{"drive_c", "drive_c/users"} {
-		if err := prefix.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := makeOwn(prefix, dir, owner); err != nil {
 			return err
 		}
 	}

@@ -59,7 +59,7 @@ for a failure of winbox, 126 for a file that is no such program, 127 for none,
 			&cli.Int64Flag{Name: "pids", DefaultText: "no limit", Usage: "`NUMBER` of processes and threads it may have"},
 			&cli.StringFlag{Name: "network", Value: "none", Usage: "`NETWORK` it is in: none or host"},
 			&cli.StringSliceFlag{Name: "mount", Usage: "share `SOURCE:TARGET[:ro]`; TARGET is E:, E:\\folder, C:\\folder or a Linux path"},
-			&cli.BoolFlag{Name: "read-only", Usage: "share everything read-only, the current folder too"},
+			&cli.BoolFlag{Name: "read-only", Usage: "share everything read-only, the current folder too; C:, but for C:\\users"},
 			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "environment variable `NAME=VALUE`, or NAME to pass the caller's on"},
 			&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "`FOLDER` to start in, such as D:\\sub"},
 			&cli.StringFlag{Name: "prefix", Usage: "keep drive C: and the registry in the folder `DIR`"},
@@ -274,6 +274,7 @@ func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sand
 	opt := sandbox.Options{
 		Root: l.root, ID: l.id, Bundle: &oci.Bundle{Dir: string(l.scratch), Spec: spec}, Windows: true, Start: true,
 		Stops: stops, Resize: resize, Linger: l.c.Bool("linger"), MemoryFiles: quota.MemoryFiles,
+		Overlays: overlays(container.Overlays),
 		// A limit that the user has asked for is not left out.
 		Rootless: l.rootless && !limited, Systemd: l.systemd, Stats: l.statusFile != nil, Signals: signals, Scratch: []string{string(l.scratch)}, Log: l.log,
 		Prepare: func() error {
@@ -331,7 +332,7 @@ func (l *launch) container(template *wine.Template) (*wine.Container, error) {
 		Program: l.program, Machine: l.image.Machine, Image: l.image, Args: l.c.Args().Tail(), Dir: dir,
 		ReadOnly: l.c.Bool("read-only"), ShareHome: l.c.Bool("share-home"), Workdir: l.c.String("workdir"),
 		Boot: wine.Boot(l.c.String("boot")), Prefix: l.prefix, Scratch: l.scratch.Prefix(), Encoding: wine.Encoding(l.c.String("encoding")), UID: uid, GID: gid, Rootless: l.rootless,
-		Preload: l.scratch, Wishes: l.wishes, Display: l.display,
+		MapOwners: sandbox.MapOwners, Preload: l.scratch, Wishes: l.wishes, Display: l.display,
 		Lean:     l.lean,
 		Terminal: hasTerminal(), Bridge: l.bridge,
 	}
@@ -359,13 +360,19 @@ func (l *launch) container(template *wine.Template) (*wine.Container, error) {
 		}
 		opt.Env = append(opt.Env, e)
 	}
+	limits, err := l.limits()
+	if err != nil {
+		return nil, err
+	}
+	if limits.Memory != nil {
+		opt.Memory = *limits.Memory.Limit
+	}
 	container, err := template.Container(opt)
 	if err != nil {
 		return nil, err
 	}
-	container.Spec.Linux.Seccomp = seccomp.Default()
-	container.Spec.Linux.Resources, err = l.limits()
-	return container, err
+	container.Spec.Linux.Seccomp, container.Spec.Linux.Resources = seccomp.Default(), limits
+	return container, nil
 }
 
 // limits are the resource limits that the flags ask for.

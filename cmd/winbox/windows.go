@@ -52,6 +52,7 @@ func (g *globals) windows(ctx context.Context, opt *sandbox.Options) error {
 	}
 	opt.Bundle = &oci.Bundle{Dir: opt.Bundle.Dir, Spec: container.Spec, Seccomp: opt.Bundle.Seccomp}
 	opt.Helpers = helpers(container.Helpers)
+	opt.Overlays = overlays(container.Overlays)
 	opt.Windows, opt.Prepare, opt.Scratch = true, container.Prepare, []string{string(scratch)}
 	opt.Stops, opt.Resize, opt.Linger, opt.MemoryFiles = container.Stops, container.Resize, container.Linger, quota.MemoryFiles
 	if container.Persistent != nil {
@@ -65,6 +66,17 @@ func (g *globals) windows(ctx context.Context, opt *sandbox.Options) error {
 func helpers(list []wine.Helper) (to []program.Helper) {
 	for _, h := range list {
 		to = append(to, program.Helper(h))
+	}
+	return to
+}
+
+// overlays hands the layers of a prefix on to package sandbox.
+func overlays(list map[string]wine.Overlay) map[string]sandbox.Overlay {
+	to := make(map[string]sandbox.Overlay, len(list))
+	for at, o := range list {
+		to[at] = sandbox.Overlay{Lower: o.Lower, Overlay: program.Overlay{
+			Memory: o.Memory, MemorySize: o.MemorySize, ReadOnly: o.ReadOnly, Writable: o.Writable, Views: o.Views,
+		}}
 	}
 	return to
 }
@@ -86,6 +98,7 @@ func (g *globals) container(ctx context.Context, bundle *wine.Bundle, runtime st
 	if err != nil {
 		return nil, err
 	}
+	bundle.MapOwners = sandbox.MapOwners
 	container, err := bundle.Container(template, scratch)
 	if prefix == nil {
 		return container, err

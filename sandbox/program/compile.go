@@ -58,6 +58,8 @@ type Options struct {
 	// [IDMapping]), by the index of the mount: a bind mount as it is to be
 	// attached, or the user namespace with the mappings of another one.
 	MountFiles map[int]int
+	// Overlays are further wishes for overlays, by the index of the mount.
+	Overlays map[int]Overlay
 
 	// Hooks makes the program wait, before it enters its root, until the
 	// runtime has run the hooks that belong there.
@@ -275,6 +277,7 @@ func Compile(spec *specs.Spec, opt Options) (*Program, error) {
 		c.confine,
 		c.rootfs,
 		c.mounts,
+		c.protectOverlays,
 		c.devices,
 		c.console,
 		c.protectedPaths,

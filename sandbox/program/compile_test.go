@@ -77,6 +77,10 @@ func TestPrint(t *testing.T) {
 	namespaces := func(list ...specs.LinuxNamespace) func(*specs.Spec, *Options) {
 		return func(s *specs.Spec, _ *Options) { s.Linux.Namespaces = list }
 	}
+	overlay := func(s *specs.Spec, o *Options) {
+		s.Mounts = []specs.Mount{{Destination: "/data", Type: "overlay", Options: []string{"lowerdir=/srv/lower", "upperdir=/srv/upper", "workdir=/srv/work"}}}
+		o.Overlays = map[int]Overlay{0: {Lower: []int{6, 7}, Memory: true, MemorySize: 1 << 20, ReadOnly: []string{"a"}, Writable: []string{"a/b"}, Views: map[string]string{"c": "/view"}}}
+	}
 	tests := []struct {
 		name   string
 		change func(*specs.Spec, *Options)
@@ -136,6 +140,11 @@ func TestPrint(t *testing.T) {
 				{Destination: "/tmp", Type: "tmpfs", UIDMappings: ids, GIDMappings: ids},
 			}
 			o.MountFiles = map[int]int{0: 6, 1: 7}
+		}},
+		{"mount-overlay", overlay},
+		{"mount-overlay-before-6.15", func(s *specs.Spec, o *Options) {
+			overlay(s, o)
+			o.Host.CloneDetached = false
 		}},
 		{"mount-remount-filesystem", mounts(
 			specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Options: []string{"remount", "nosuid", "size=1m"}},

@@ -102,7 +102,7 @@ func (c *compiler) mount(index int, m *specs.Mount) error {
 	if err := c.mappedOptions(m, o.data); err != nil {
 		return err
 	}
-	c.filesystem(m, dest, o)
+	c.filesystem(index, m, dest, o)
 	return nil
 }
 
@@ -258,7 +258,7 @@ func (c *compiler) propagate(fd Register, dest string, o mountOptions) {
 
 // filesystem mounts a file system of its own type (fsopen(2), fsconfig(2),
 // fsmount(2)).
-func (c *compiler) filesystem(m *specs.Mount, dest string, o mountOptions) {
+func (c *compiler) filesystem(index int, m *specs.Mount, dest string, o mountOptions) {
 	what := fmt.Sprintf("mount %s on %s", m.Type, dest)
 	by := inRoot
 	if m.Type == "proc" || m.Type == "sysfs" {
@@ -287,7 +287,12 @@ func (c *compiler) filesystem(m *specs.Mount, dest string, o mountOptions) {
 	if keepMode || o.copyUp {
 		a.set &^= unix.MOUNT_ATTR_RDONLY
 	}
-	fs, mnt := c.newFilesystem(m.Type, source, o.data, a, what)
+	data, done := o.data, func() {}
+	if overlay, ok := c.opt.Overlays[index]; ok {
+		data, done = c.layers(overlay, data, target, dest)
+	}
+	fs, mnt := c.newFilesystem(m.Type, source, data, a, what)
+	done()
 	if m.Type == "mqueue" {
 		c.labelTop(mnt, dest)
 	}

@@ -18,6 +18,8 @@ remember
 
 logged() { podman logs "$1" 2>&1 | grep -qE -- "$2"; }
 
+crlf() { "$@" | tr -d '\r'; }
+
 # ---- Output, exit codes
 
 expect_match 'output' 0 '^7-Zip \(a\) 21\.07 \(x64\)' box $image 7za.exe i
@@ -35,6 +37,9 @@ expect 'input and output, binary' 0 'from outside' with_input
 expect 'a user' 0 '' box --user user $image sh -c 'exit $(id -u | grep -vc 1000)'
 expect_match 'a user runs it' 0 '^7-Zip' box --user user $image 7za.exe i
 expect_match 'restricted: no capabilities, no new privileges, read-only root' 0 '^7-Zip' box --cap-drop all --security-opt no-new-privileges --read-only $image 7za.exe i
+expect 'read-only root: C:' 0 'none' crlf box --read-only $image 'C:\windows\system32\cmd.exe' /c '(echo x>C:\new.txt& echo x>C:\windows\system32\oledlg.dll) 2>nul& if not exist C:\new.txt echo none'
+expect 'read-only root: TEMP and the registry' 0 'kept' crlf box --read-only --user user --cap-drop all $image 'C:\windows\system32\cmd.exe' /c 'echo kept>%TEMP%\new.txt& type %TEMP%\new.txt& reg add HKLM\Software\New /v v /d 1 /f >nul'
+expect 'a user writes over a DLL of Wine' 0 'mine' crlf box --user user $image 'C:\windows\system32\cmd.exe' /c 'echo mine>C:\windows\system32\oledlg.dll& type C:\windows\system32\oledlg.dll'
 expect_match 'default network' 0 '^7-Zip' podman run --rm $image 7za.exe i
 # Wine draws on terminals, it does not write.
 expect_match 'run -it' 6 . pty -- podman run --rm -it --network none $image 'C:\windows\system32\cmd.exe' /c 'echo on a terminal& exit 6'
@@ -53,7 +58,6 @@ expect_match '-v ro' 2 'Access is denied|Read-only|ERROR|cannot open' box -v $wo
 # ---- Paths and names
 
 shell='C:\windows\system32\cmd.exe'
-crlf() { "$@" | tr -d '\r'; }
 expect '-w, Linux path' 0 'D:\app' crlf box -w /app $image "$shell" /c cd
 expect '-e PATH' 0 'found' crlf box -e 'PATH=C:\tools;D:\app' -w /app $image "$shell" /c '7za.exe i >nul && echo found'
 expect '--hostname' 0 'BOX' crlf box --hostname box.example.com $image "$shell" /c 'echo %COMPUTERNAME%'
