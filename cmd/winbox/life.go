@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"winbox/internal/leanjson"
 	"winbox/oci"
 	"winbox/sandbox"
 )
@@ -45,8 +47,6 @@ that has stopped has exitCode, its exit status, and windowsExitCode, all 32 bits
 of what the program ended with; null when it was killed.`,
 		ArgsUsage: "ID",
 		Action: g.onContainer(func(c *cli.Context, ct *sandbox.Container) error {
-			out := json.NewEncoder(c.App.Writer)
-			out.SetIndent("", "  ")
 			var state struct {
 				oci.State
 				*sandbox.Exit // its fields are left out when it is nil
@@ -55,7 +55,16 @@ of what the program ended with; null when it was killed.`,
 			if state.State = ct.State(); state.Status == oci.Stopped {
 				state.Exit = ct.Exit()
 			}
-			return out.Encode(&state)
+			compact, err := leanjson.Marshal(&state)
+			if err != nil {
+				return err
+			}
+			var text bytes.Buffer
+			if err := json.Indent(&text, append(compact, '\n'), "", "  "); err != nil {
+				return err
+			}
+			_, err = c.App.Writer.Write(text.Bytes())
+			return err
 		}),
 	}
 }

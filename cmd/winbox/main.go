@@ -71,7 +71,7 @@ func (g *globals) newApp(commands []*cli.Command) *cli.App {
 	app := &cli.App{
 		Name:    "winbox",
 		Usage:   "run Windows programs in isolated Linux containers",
-		Version: versionLines(),
+		Version: version,
 		Description: `winbox launch runs one Windows program in a sandbox of its own. The other
 commands are those of an OCI runtime: with runc's flags, output and exit codes,
 for container engines such as podman, containerd and docker. A bundle is a folder
@@ -158,12 +158,15 @@ func commandsFor(g *globals, args []string) []*cli.Command {
 
 // wantsHelp tells whether some argument may ask for the help, which shows everything.
 func wantsHelp(args []string) bool {
-	return slices.ContainsFunc(args, func(arg string) bool { return arg == "-h" || strings.HasSuffix(arg, "-help") })
+	return slices.ContainsFunc(args, func(arg string) bool {
+		return arg == "help" || strings.HasSuffix(arg, "-help") || isFlag(arg) && arg[1] != '-' && strings.Contains(arg, "h") // of -qh
+	})
 }
 
 // leaveOut takes the flags away that args do not name: the library sets up and asks
 // each flag several times over, with a regular expression, which is 0.3 ms for those
-// of exec. Flags with a default have to stay.
+// of exec. Flags with a default have to stay. The library's own, for help and version,
+// go as well.
 func leaveOut(app *cli.App, args []string) {
 	unnamed := func(f cli.Flag) bool {
 		if d, ok := f.(cli.DocGenerationFlag); !ok || d.TakesValue() && d.GetValue() != "" && d.GetValue() != "0" {
@@ -177,8 +180,9 @@ func leaveOut(app *cli.App, args []string) {
 		})
 	}
 	app.Flags = slices.DeleteFunc(app.Flags, unnamed)
+	app.HideHelp, app.HideVersion = true, unnamed(cli.VersionFlag)
 	for _, c := range app.Commands {
-		c.Flags = slices.DeleteFunc(c.Flags, unnamed)
+		c.Flags, c.HideHelp = slices.DeleteFunc(c.Flags, unnamed), true
 	}
 }
 

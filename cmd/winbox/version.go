@@ -1,11 +1,18 @@
 package main
 
 import (
+	"fmt"
 	"runtime/debug"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/urfave/cli/v2"
 )
+
+// The record of the build is read for --version only.
+func init() {
+	cli.VersionPrinter = func(c *cli.Context) { fmt.Fprintf(c.App.Writer, "%s version %s\n", c.App.Name, versionLines()) }
+}
 
 // versionLines is what --version prints behind "winbox version ": the version,
 // and lines `commit:` and `spec:` as runc and crun have them. Engines show the

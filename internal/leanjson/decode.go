@@ -330,16 +330,19 @@ func (d *decoder) word(word string) error {
 	return nil
 }
 
-// str reads the string that begins here; one with escapes, or of more than ASCII,
-// through the library.
+// str reads the string that begins here; one of more than ASCII, or that is written
+// so, through the library.
 func (d *decoder) str() (string, error) {
-	start, plain := d.at, true
+	start, plain, short := d.at, true, true
 	for d.at++; d.at < len(d.data); d.at++ {
 		switch c := d.data[d.at]; {
 		case c == '"':
 			d.at++
 			if plain {
 				return string(d.data[start+1 : d.at-1]), nil
+			}
+			if short {
+				return unescape(d.data[start+1 : d.at-1]), nil
 			}
 			var s string
 			if json.Unmarshal(d.data[start:d.at], &s) != nil {
@@ -349,13 +352,35 @@ func (d *decoder) str() (string, error) {
 		case c == '\\':
 			plain = false
 			d.at++
+			short = short && d.at < len(d.data) && strings.IndexByte(shortEscapes, d.data[d.at]) >= 0
 		case c < ' ':
 			return "", errSyntax
 		case c >= 0x80:
-			plain = false
+			plain, short = false, false
 		}
 	}
 	return "", errSyntax
+}
+
+// shortEscapes are the letters of escapes of two characters (RFC 8259, section 7), and
+// escaped what they stand for, in the same order.
+const (
+	shortEscapes = `"\/bfnrt`
+	escaped      = "\"\\/\b\f\n\r\t"
+)
+
+// unescape gives the content of a string that has short escapes only.
+func unescape(text []byte) string {
+	s := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if c == '\\' {
+			i++
+			c = escaped[strings.IndexByte(shortEscapes, text[i])]
+		}
+		s = append(s, c)
+	}
+	return string(s)
 }
 
 // number reads the text of a number (RFC 8259, section 6).

@@ -99,7 +99,9 @@ func appendFields(b []byte, v reflect.Value) ([]byte, error) {
 	for i, f := range fieldsOf(v.Type()) {
 		switch {
 		case f.embedded:
-			b, err = appendFields(b, v.Field(i))
+			if inner := reflect.Indirect(v.Field(i)); inner.IsValid() { // the fields of a nil pointer are left out
+				b, err = appendFields(b, inner)
+			}
 		case f.omitEmpty && empty(v.Field(i)):
 			continue
 		default:
@@ -113,15 +115,23 @@ func appendFields(b []byte, v reflect.Value) ([]byte, error) {
 	return b, nil
 }
 
-// appendString writes a string; the library those that need escapes, or may.
+// appendString writes a string; the library those that need more than a backslash,
+// or may.
 func appendString(b []byte, s string) []byte {
+	start := len(b)
+	b = append(b, '"')
 	for i := range len(s) {
-		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+		switch c := s[i]; {
+		case c < ' ' || c >= 0x7f || c == '<' || c == '>' || c == '&':
 			text, _ := json.Marshal(s) // no string is refused
-			return append(b, text...)
+			return append(b[:start], text...)
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		default:
+			b = append(b, c)
 		}
 	}
-	return append(append(append(b, '"'), s...), '"')
+	return append(b, '"')
 }
 
 // empty is what omitempty leaves out.

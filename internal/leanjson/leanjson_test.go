@@ -36,6 +36,7 @@ var texts = []string{
 	`{"list": [{"major": 1}, {"major": 9223372036854775807}, {}], "words": {"a": "b", "": "c"}, "small": -128, "large": 18446744073709551615}`,
 	`{"real": 1.5e3, "time": "2026-11-22T08:23:10.179161853Z", "nothing": [], "words": {}}`,
 	`{"list": null, "maybe": null, "text": null, "large": null}`,
+	`{"text": "\"\\\/\b\f\n\r\t", "words": {"\"a\"\\": "\tb", "c": "\\u0041\u0041", "<": "&\u007f"}}`,
 	` { "unknown" : [ 1 , -0.5E+3 , { "a" : [ ] , "b" : "\"\\" } , true , null ] , "text" : "\u00e4ä\n" , "any" : { "x" : [ false , "y" ] } } `,
 }
 
@@ -62,6 +63,27 @@ func TestAsLibrary(t *testing.T) {
 		}
 		sameText(t, data, &got)
 	}
+}
+
+// TestEmbeddedPointer checks that the fields of what is embedded by a pointer are
+// written, unless that is nil.
+func TestEmbeddedPointer(t *testing.T) {
+	type whole struct {
+		*Embedded
+		Text string `json:"text"`
+	}
+	for _, v := range []whole{{Text: "a"}, {Embedded: &Embedded{Major: 5}, Text: "b"}} {
+		data, err := Marshal(&v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sameText(t, data, &v)
+	}
+}
+
+// Embedded is exported, as the library wants it of what is embedded by a pointer.
+type Embedded struct {
+	Major int64 `json:"major"`
 }
 
 // sameText checks that data is what the library writes, but for the order of keys.
