@@ -348,13 +348,17 @@ func (b *Bundle) examine(r *Runtime, file *os.File, program string, p *specs.Pro
 	if image, err = r.Examine(headers, b.wishes.space); err != nil {
 		return nil, nil, nil, err
 	}
-	bridged := !p.Terminal && b.wishes.pipes.Bridged(headers)
+	var bridge Bridge
+	if !p.Terminal { // whose bytes the console converts
+		bridge = Bridge{Pipes: b.wishes.pipes.Bridged(headers), Encoding: b.wishes.encoding}
+	}
 	if p.CommandLine != "" {
-		if env, err = asIs(p.CommandLine, bridged); err != nil {
+		if env, err = asIs(p.CommandLine, bridge.Pipes); err != nil {
 			return nil, nil, nil, err
 		}
+		bridge.Line = true
 	}
-	command, err = r.command(image.Machine, program, bridged || p.CommandLine != "")
+	command, err = r.command(image.Machine, program, bridge)
 	return image, command, env, err
 }
 
@@ -799,7 +803,7 @@ func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (*Execute
 	if r == nil {
 		return nil, errors.New("the container's Wine is gone")
 	}
-	b := &Bundle{files: files, user: User, wishes: wishes{pipes: Pipes(spec.Annotations[annotationPipes])}}
+	b := &Bundle{files: files, user: User, wishes: wishes{pipes: Pipes(spec.Annotations[annotationPipes]), encoding: Encoding(spec.Annotations[annotationEncoding])}}
 	for _, letter := range "abdefghijklmnopqrstuvwxyz" { // C: apart
 		if files.IsDir(path.Join(drivesDir, string(letter))) {
 			b.drives.mounts = append(b.drives.mounts, driveMountPoint{target: target{drive: byte(letter)}})

@@ -15,13 +15,24 @@ import (
 )
 
 // Encoding says what the bytes are that a program takes for text: "utf-8", which is the default and also what an empty
-// one means, or "cp" and the number of a code page, such as cp1252 or cp932.
+// one means, or "cp" and the number of a code page, such as cp1252 or cp932. "utf-16" is for a program that writes UTF-16 to
+// its standard streams; its code page is UTF-8.
+//
+// Whatever it is, the caller's side of the standard streams is UTF-8, when it is no terminal: the bridge of [Pipes] converts.
 type Encoding string
 
-// EncodingUTF8 is the default.
-const EncodingUTF8 Encoding = "utf-8"
+const (
+	// EncodingUTF8 is the default. It leaves the bytes of the streams alone.
+	EncodingUTF8 Encoding = "utf-8"
+	// EncodingUTF16 is little-endian; a byte order mark that the program writes is left out.
+	EncodingUTF16 Encoding = "utf-16"
+)
 
-const codePageUTF8 = 65001
+// Windows' numbers for UTF-8 and UTF-16.
+const (
+	codePageUTF8  = 65001
+	codePageUTF16 = 1200
+)
 
 // check refuses what is no encoding.
 func (e Encoding) check() error {
@@ -31,15 +42,26 @@ func (e Encoding) check() error {
 
 // codePage gives the code page of the program, ANSI and OEM.
 func (e Encoding) codePage() (uint16, error) {
-	if e == "" || e == EncodingUTF8 {
+	if e == "" || e == EncodingUTF8 || e == EncodingUTF16 {
 		return codePageUTF8, nil
 	}
 	number, ok := strings.CutPrefix(string(e), "cp")
 	page, err := strconv.ParseUint(number, 10, 16)
 	if !ok || err != nil || page == 0 {
-		return 0, fmt.Errorf("encoding %q is neither utf-8 nor a code page such as cp1252", string(e))
+		return 0, fmt.Errorf("encoding %q is none of utf-8, utf-16 and code pages such as cp1252", string(e))
 	}
 	return uint16(page), nil
+}
+
+// converted gives the code page of what the program reads and writes, and 0 when it is left alone.
+func (e Encoding) converted() uint16 {
+	if e == EncodingUTF16 {
+		return codePageUTF16
+	}
+	if page, err := e.codePage(); err == nil && page != codePageUTF8 {
+		return page
+	}
+	return 0
 }
 
 // localeFile is Wine's table of locales. Each process takes its code pages from it, those of the system's locale.
@@ -107,7 +129,7 @@ func (t *Template) makeLocales() error {
 // table of the container's own, for another encoding than UTF-8, is made by [Template.makeOwnLocales].
 func (t *Template) localeMount(e Encoding, s Scratch, dataDir string) specs.Mount {
 	from := t.locales()
-	if e != "" && e != EncodingUTF8 {
+	if page, err := e.codePage(); err != nil || page != codePageUTF8 {
 		from = s.locales()
 	}
 	return bindFile(from, path.Join(dataDir, "nls", localeFile))

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -78,22 +80,48 @@ func piped() bool {
 	return false
 }
 
-// command runs a program, by its name for Windows, in the container. A bridge gives it Windows pipes; it may be of another
-// machine than the program.
-func (r *Runtime) command(machine, program string, bridged bool) ([]string, error) {
-	if bridged {
-		loader, preloader, err := r.Loader(AMD64)
-		return []string{preloader, loader, pipesPath, program}, err
+// A Bridge is a process of its own that stands between the standard streams and the program.
+type Bridge struct {
+	// Pipes makes it: see [Pipes.Bridged].
+	Pipes bool
+	// Encoding makes it when streams are not UTF-8 to the program.
+	Encoding Encoding
+	// Line makes it: the program has a command line of its own (commandline.go).
+	Line bool
+}
+
+// encodingOption goes before a code page's number in the bridge's arguments (boot/pipes.c).
+const encodingOption = "-e"
+
+// arguments are those of the bridge that go before the program; nil when there is none.
+func (b Bridge) arguments() []string {
+	if page := b.Encoding.converted(); page != 0 {
+		return []string{pipesPath, encodingOption + strconv.Itoa(int(page))}
+	}
+	if b.Pipes || b.Line {
+		return []string{pipesPath}
+	}
+	return nil
+}
+
+// command runs a program, by its name for Windows, in the container. A bridge may be of another machine than the program.
+func (r *Runtime) command(machine, program string, bridge Bridge) ([]string, error) {
+	arguments := bridge.arguments()
+	if arguments != nil {
+		machine = AMD64
 	}
 	loader, preloader, err := r.Loader(machine)
-	return []string{preloader, loader, program}, err
+	return append(append([]string{preloader, loader}, arguments...), program), err
 }
 
 // ProgramOf gives the program of a Windows container by the command of its process; it is empty for a command that is
 // none of winbox's.
 func ProgramOf(command []string) string {
 	if len(command) > 3 && command[2] == pipesPath {
-		return command[3]
+		command = command[1:]
+		if len(command) > 3 && strings.HasPrefix(command[2], encodingOption) {
+			command = command[1:]
+		}
 	}
 	if len(command) > 2 { // preloader, loader, program
 		return command[2]

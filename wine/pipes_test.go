@@ -21,7 +21,7 @@ func TestParsePipes(t *testing.T) {
 }
 
 func TestBridgeCommand(t *testing.T) {
-	spec, _, _ := specFor(t, func(opt *Options) { opt.Bridge = true })
+	spec, _, _ := specFor(t, func(opt *Options) { opt.Bridge.Pipes = true })
 	args := spec.Process.Args
 	if len(args) < 4 || args[2] != "/run/winbox/pipes.exe" || ProgramOf(args) != `E:\app.exe` {
 		t.Errorf("command %q", args)

@@ -71,8 +71,8 @@ type Options struct {
 
 	// Network shares the host's network. Otherwise the container has a network of its own, with nothing in it.
 	Network bool
-	// Bridge gives the program Windows pipes for Unix ones: see [Pipes.Bridged].
-	Bridge bool
+	// Bridge stands between the standard streams and the program.
+	Bridge Bridge
 	// Terminal gives the program a terminal.
 	Terminal bool
 }

@@ -65,7 +65,7 @@ for a failure of winbox, 126 for a file that is no such program, 127 for none,
 			&cli.StringFlag{Name: "prefix", Usage: "keep drive C: and the registry in the folder `DIR`"},
 			&cli.StringFlag{Name: "runtime", DefaultText: "one that can run it", Usage: "the Wine to use, `RUNTIME`: host, or one that was built"},
 			&cli.StringFlag{Name: "boot", Value: string(wine.BootMinimal), Usage: "what is started before the program, `BOOT`: minimal, auto or full"},
-			&cli.StringFlag{Name: "encoding", Value: string(wine.EncodingUTF8), Usage: "what the program takes its text for, `ENCODING`: utf-8, or a code page such as cp1252"},
+			&cli.StringFlag{Name: "encoding", Value: string(wine.EncodingUTF8), Usage: "what the program takes text for, `ENCODING`: utf-8, utf-16, or a code page such as cp1252"},
 			&cli.StringFlag{Name: "display", Value: string(wine.DisplayNone), Usage: "where its windows are, `DISPLAY`: none, virtual, virtual=WIDTHxHEIGHTxDEPTH or host"},
 			&cli.StringFlag{Name: "vnc", Usage: "show the virtual display to VNC clients at `ADDRESS`: the path of a socket to be made, or 127.0.0.1:PORT"},
 			&cli.StringFlag{Name: "stop", DefaultText: "by signal", Usage: "what a signal becomes, `EVENT`: ctrl-c, ctrl-break, ctrl-close, ctrl-shutdown, wm-close or kill"},
@@ -106,8 +106,8 @@ type launch struct {
 	scratch wine.Scratch
 	wishes  wine.Wishes
 	pipes   wine.Pipes
-	// bridge tells that the program gets Windows pipes for Unix ones.
-	bridge bool
+	// bridge stands between the standard streams and the program.
+	bridge wine.Bridge
 	// statusFile is where finish tells what happened; nil without --status-file.
 	statusFile *os.File
 	// prefix is the persistent prefix, or nil.
@@ -239,7 +239,9 @@ func (l *launch) inspect(template *wine.Template) error {
 		return fmt.Errorf("%s: %w", l.c.Args().First(), err)
 	}
 	l.lean = wine.Lean(file)
-	l.bridge = !hasTerminal() && l.pipes.Bridged(image)
+	if !hasTerminal() { // whose bytes the console converts
+		l.bridge = wine.Bridge{Pipes: l.pipes.Bridged(image), Encoding: wine.Encoding(l.c.String("encoding"))}
+	}
 	return nil
 }
 

@@ -9,6 +9,9 @@
  * it: SetNamedPipeHandleState fails with ERROR_INVALID_HANDLE. Programs with libuv call that for each standard stream
  * that is a pipe, and give up: node.exe with EBADF. On Windows such a stream is a named pipe always.
  *
+ * With -eNUMBER before the name of the program, what it writes is text in that code page, or in UTF-16 (1200), and becomes UTF-8; what it
+ * reads is UTF-8 and becomes that. Then all standard streams that are files become pipes as well.
+ *
  * It imports kernel32 and ntdll only, which every process of Wine's loads anyway.
  */
 #include <windows.h>
@@ -18,9 +21,25 @@ enum {
 	BUFFER = 64 << 10,
 	MAX_NAME = 1 << 15, /* of a path, in characters */
 	FAILED = 127, /* exit code when the program cannot be started, as of a shell */
+	UTF16 = 1200,
+	MOST = 3, /* bytes of UTF-8 that a byte of a code page, or half of a unit of UTF-16, can become */
+	BEHIND = 3, /* bytes of a letter that is not complete */
 };
 
-/* The compiler may call it by itself; there is no C library. */
+/* The code page of the program's text; 0 when its bytes are left alone. */
+static UINT page;
+
+/* The compiler may call these by itself; there is no C library. */
+void *memcpy(void *to, const void *from, size_t n)
+{
+	char       *t = to;
+	const char *f = from;
+
+	while (n--)
+		*t++ = *f++;
+	return to;
+}
+
 void *memset(void *to, int c, size_t n)
 {
 	for (char *p = to; n--;)
@@ -32,6 +51,10 @@ void *memset(void *to, int c, size_t n)
 struct stream {
 	HANDLE unix, ours, theirs;
 	char   buffer[BUFFER];
+	DWORD  kept;  /* bytes at the start of the buffer that are the beginning of a letter */
+	BOOL   begun; /* there has been something */
+	WCHAR  wide[BUFFER];
+	char   text[BUFFER * MOST];
 };
 
 static struct stream streams[3];
@@ -46,15 +69,89 @@ static BOOL write_all(HANDLE to, const char *data, DWORD size)
 	return TRUE;
 }
 
+/* incomplete_utf8 gives the bytes at the end that begin a letter of UTF-8. */
+static DWORD incomplete_utf8(const UCHAR *data, DWORD size)
+{
+	for (DWORD n = 1; n <= BEHIND && n <= size; n++) {
+		UCHAR c = data[size - n];
+
+		if (c >= 0xc0)
+			return n < (c >= 0xf0 ? 4u : c >= 0xe0 ? 3u : 2u) ? n : 0;
+		if (c < 0x80)
+			return 0;
+	}
+	return 0;
+}
+
+/* incomplete_page does so for a code page, of which a letter may be two bytes. */
+static DWORD incomplete_page(const UCHAR *data, DWORD size)
+{
+	DWORD i = 0;
+
+	while (i < size)
+		i += IsDBCSLeadByteEx(page, data[i]) ? 2 : 1;
+	return i > size;
+}
+
+/* incomplete_utf16 does so for UTF-16, of which a letter may be two units. */
+static DWORD incomplete_utf16(const UCHAR *data, DWORD size)
+{
+	DWORD odd = size % sizeof(WCHAR);
+
+	size -= odd;
+	return odd + (size && data[size - 1] >= 0xd8 && data[size - 1] <= 0xdb ? sizeof(WCHAR) : 0);
+}
+
+/* to_wide gives the units of UTF-16 that bytes are. */
+static DWORD to_wide(struct stream *s, UINT from, DWORD size)
+{
+	if (from != UTF16)
+		return size ? MultiByteToWideChar(from, 0, s->buffer, size, s->wide, BUFFER) : 0;
+	memcpy(s->wide, s->buffer, size);
+	if (size % sizeof(WCHAR)) { /* half a unit is the last that came */
+		memcpy(&s->wide[size / sizeof(WCHAR)], L"\xfffd", sizeof(WCHAR));
+		size++;
+	}
+	return size / sizeof(WCHAR);
+}
+
+/*
+ * convert writes what is in the buffer, of which more bytes are new, from one code page in another. What is not complete
+ * stays in the buffer, unless it is the last.
+ */
+static BOOL convert(struct stream *s, UINT from, UINT to, HANDLE out, DWORD more, BOOL last)
+{
+	const UCHAR *data = (const UCHAR *)s->buffer;
+	DWORD        size = s->kept + more, units, first = 0;
+
+	s->kept = last ? 0
+		: from == UTF16   ? incomplete_utf16(data, size)
+		: from == CP_UTF8 ? incomplete_utf8(data, size)
+				  : incomplete_page(data, size);
+	units = to_wide(s, from, size - s->kept);
+	memcpy(s->buffer, s->buffer + size - s->kept, s->kept);
+	if (!units)
+		return TRUE;
+	if (from == UTF16 && !s->begun && s->wide[0] == 0xfeff)
+		first = 1; /* the mark of the byte order, which UTF-8 does without */
+	s->begun = TRUE;
+	if (to == UTF16)
+		return write_all(out, (char *)s->wide, units * sizeof(WCHAR));
+	units -= first;
+	return !units || write_all(out, s->text, WideCharToMultiByte(to, 0, s->wide + first, units, s->text, sizeof(s->text), NULL, NULL));
+}
+
 /* take copies standard input. Its end is passed on by closing; this process has the only handle of that end. */
 static DWORD WINAPI take(void *arg)
 {
 	struct stream *s = arg;
 	DWORD          n;
 
-	while (ReadFile(s->unix, s->buffer, BUFFER, &n, NULL) && n)
-		if (!write_all(s->ours, s->buffer, n))
+	while (ReadFile(s->unix, s->buffer + s->kept, BUFFER - s->kept, &n, NULL) && n)
+		if (!(page ? convert(s, CP_UTF8, page, s->ours, n, FALSE) : write_all(s->ours, s->buffer, n)))
 			break;
+	if (page)
+		convert(s, CP_UTF8, page, s->ours, 0, TRUE);
 	CloseHandle(s->ours);
 	CloseHandle(s->unix);
 	return 0;
@@ -70,16 +167,19 @@ static DWORD WINAPI give(void *arg)
 	DWORD          n;
 
 	for (;;) {
-		if (!ReadFile(s->ours, s->buffer, BUFFER, NULL, &reading)) {
+		if (!ReadFile(s->ours, s->buffer + s->kept, BUFFER - s->kept, NULL, &reading)) {
 			if (GetLastError() != ERROR_IO_PENDING)
 				break;
 			/* Of two that are signaled it is the first that counts. */
 			if (WaitForMultipleObjects(2, either, FALSE, INFINITE) != WAIT_OBJECT_0)
 				break;
 		}
-		if (!GetOverlappedResult(s->ours, &reading, &n, TRUE) || !write_all(s->unix, s->buffer, n))
+		if (!GetOverlappedResult(s->ours, &reading, &n, TRUE) ||
+		    !(page ? convert(s, page, CP_UTF8, s->unix, n, FALSE) : write_all(s->unix, s->buffer, n)))
 			break;
 	}
+	if (page)
+		convert(s, page, CP_UTF8, s->unix, 0, TRUE);
 	CloseHandle(s->ours);
 	CloseHandle(s->unix);
 	return 0;
@@ -175,6 +275,12 @@ void start(void)
 
 	for (line = word(line); *line == ' '; line++)
 		;
+	if (line[0] == '-' && line[1] == 'e') {
+		for (line += 2; *line >= '0' && *line <= '9'; line++)
+			page = page * 10 + (*line - '0');
+		while (*line == ' ')
+			line++;
+	}
 	for (const WCHAR *end = word(line), *from = line; from < end && length < MAX_NAME - 1; from++)
 		if (*from != '"')
 			name[length++] = *from;
@@ -189,7 +295,8 @@ void start(void)
 	startup.dwFlags |= STARTF_USESTDHANDLES;
 	for (int i = 0; i < 3; i++) {
 		*theirs[i] = GetStdHandle(number[i]);
-		if (kept || GetFileType(*theirs[i]) != FILE_TYPE_PIPE)
+		DWORD type = GetFileType(*theirs[i]);
+		if (page ? type != FILE_TYPE_PIPE && type != FILE_TYPE_DISK : kept || type != FILE_TYPE_PIPE)
 			continue;
 		if (i == 2 && streams[1].unix && same(*theirs[i], streams[1].unix)) {
 			SetHandleInformation(*theirs[i], HANDLE_FLAG_INHERIT, 0);

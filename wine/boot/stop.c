@@ -43,6 +43,8 @@ enum {
 	/* How long a program may take to end by itself when it has no choice. */
 	EXIT_MS = 1000,
 	MAX_WINDOWS = 1024,
+	/* Of a section of kernelbase.dll, in words. */
+	MAX_DATA = 1 << 16,
 };
 
 /* Whether a process is the main one or comes of it: what is executed in the container besides does not. */
@@ -82,6 +84,33 @@ static BOOL examine(HANDLE process, ULONG_PTR *console, ULONG_PTR *ntdll)
 	if (read_pointer(process, peb + PEB_PARAMETERS, &at))
 		read_pointer(process, at + PARAMETERS_CONSOLE, console);
 	return TRUE;
+}
+
+/* Where a process has a library; 0 when it has not. */
+static ULONG_PTR module_base(HANDLE process, const WCHAR *want)
+{
+	PROCESS_BASIC_INFORMATION basic;
+	ULONG_PTR                 at, base;
+	WCHAR                     name[16];
+	UNICODE_STRING            string;
+
+	if (NtQueryInformationProcess(process, ProcessBasicInformation, &basic, sizeof(basic), NULL) ||
+	    !read_pointer(process, (ULONG_PTR)basic.PebBaseAddress + PEB_LDR, &at) ||
+	    !read_pointer(process, at + LDR_LOAD_ORDER, &at))
+		return 0;
+	/* The system's own libraries come first. */
+	for (unsigned i = 0; i < 8; i++) {
+		if (ReadProcessMemory(process, (void *)(at + ENTRY_NAME), &string, sizeof(string), NULL) &&
+		    string.Length == lstrlenW(want) * sizeof(WCHAR) && string.Length < sizeof(name) &&
+		    ReadProcessMemory(process, string.Buffer, name, string.Length, NULL)) {
+			name[string.Length / sizeof(WCHAR)] = 0;
+			if (!lstrcmpiW(name, want))
+				return read_pointer(process, at + ENTRY_BASE, &base) ? base : 0;
+		}
+		if (!read_pointer(process, at, &at))
+			return 0;
+	}
+	return 0;
 }
 
 /* Starts a thread in a function of a process's ntdll.dll, which is at base. */
@@ -187,12 +216,96 @@ static HANDLE raise_event(DWORD event, BOOL second, BOOL *mixed)
 	return main_thread;
 }
 
+/* A node of the list of a process's handlers, as Wine's kernelbase.dll keeps it; the last one is the system's own. */
+struct handler {
+	PHANDLER_ROUTINE routine;
+	struct handler  *next;
+};
+
+static BOOL WINAPI none(DWORD event)
+{
+	(void)event;
+	return FALSE;
+}
+
+/*
+ * Finds the node of the system's own handler in this process, of which the list is empty otherwise: it is what kernelbase's
+ * list begins with, and what follows a new handler that has taken its place there.
+ */
+static struct handler *find_default(const UCHAR *kernelbase)
+{
+	static ULONG_PTR            before[MAX_DATA];
+	const IMAGE_NT_HEADERS     *headers = (const void *)(kernelbase + ((const IMAGE_DOS_HEADER *)kernelbase)->e_lfanew);
+	const IMAGE_SECTION_HEADER *sections = IMAGE_FIRST_SECTION(headers);
+	ULONG_PTR                   base = (ULONG_PTR)kernelbase, end = base + headers->OptionalHeader.SizeOfImage;
+
+	for (unsigned s = 0; s < headers->FileHeader.NumberOfSections; s++) {
+		const ULONG_PTR *data = (const void *)(kernelbase + sections[s].VirtualAddress);
+		size_t           words = sections[s].Misc.VirtualSize / sizeof(*data);
+
+		if (!(sections[s].Characteristics & IMAGE_SCN_MEM_WRITE) || words > MAX_DATA)
+			continue;
+		for (size_t i = 0; i < words; i++)
+			before[i] = data[i];
+		if (!SetConsoleCtrlHandler(none, TRUE))
+			return NULL;
+		for (size_t i = 0; i < words; i++) {
+			const struct handler *node = (const void *)data[i];
+
+			if (data[i] != before[i] && before[i] > base && before[i] < end && node->routine == none &&
+			    (ULONG_PTR)node->next == before[i])
+				return node->next;
+		}
+		SetConsoleCtrlHandler(none, FALSE);
+	}
+	return NULL;
+}
+
+/*
+ * Makes the system's own handler of a process end it with STATUS_CONTROL_C_EXIT, as on Windows. Wine's, the last one that is
+ * asked, ends it with 0: who stops a program could not tell it from one that has done what it should.
+ */
+static void end_as_windows(HANDLE process, ULONG_PTR ntdll)
+{
+	ULONG_PTR       own = (ULONG_PTR)GetModuleHandleW(L"kernelbase.dll"), base = module_base(process, L"kernelbase.dll");
+	struct handler *node = own && base ? find_default((const UCHAR *)own) : NULL;
+	ULONG_PTR       exit = (ULONG_PTR)GetProcAddress(GetModuleHandleW(L"ntdll.dll"), EXIT);
+#ifdef _WIN64
+	static UCHAR code[] = { 0xb9, 0, 0, 0, 0,                    /* mov $code, %ecx */
+		                0x48, 0x83, 0xec, 0x28,              /* sub $40, %rsp */
+		                0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0,  /* mov $exit, %rax */
+		                0xff, 0xd0 };                        /* call *%rax */
+	enum { CODE_AT = 1, EXIT_AT = 11 };
+#else
+	static UCHAR code[] = { 0x68, 0, 0, 0, 0,   /* push $code */
+		                0xb8, 0, 0, 0, 0,   /* mov $exit, %eax */
+		                0xff, 0xd0 };       /* call *%eax */
+	enum { CODE_AT = 1, EXIT_AT = 6 };
+#endif
+	UCHAR *there;
+
+	if (!node || !exit)
+		return;
+	exit += ntdll - (ULONG_PTR)GetModuleHandleW(L"ntdll.dll");
+	for (unsigned i = 0; i < sizeof(DWORD); i++)
+		code[CODE_AT + i] = (UCHAR)(CONTROL_C_EXIT >> 8 * i);
+	for (unsigned i = 0; i < sizeof(exit); i++)
+		code[EXIT_AT + i] = (UCHAR)(exit >> 8 * i);
+	there = VirtualAllocEx(process, NULL, sizeof(code), MEM_RESERVE | MEM_COMMIT, PAGE_EXECUTE_READWRITE);
+	if (there && WriteProcessMemory(process, there, code, sizeof(code), NULL))
+		WriteProcessMemory(process, (UCHAR *)node - own + base, &there, sizeof(there), NULL);
+}
+
 /* When the event is final, the program is ended as soon as its handler has returned. */
 static int stop_console(DWORD event, const WCHAR *word, BOOL final)
 {
 	BOOL   mixed = FALSE;
-	HANDLE waited[] = { program.process, raise_event(event, FALSE, &mixed) };
+	HANDLE waited[] = { program.process, NULL };
+	ULONG_PTR console, ntdll;
 
+	if (examine(program.process, &console, &ntdll))
+		end_as_windows(program.process, ntdll);
+	waited[1] = raise_event(event, FALSE, &mixed);
 	if (mixed)
 		run_other(SECOND, word, NULL);
 	if (!waited[1])
