@@ -61,12 +61,81 @@ func TestText(t *testing.T) {
 	t.Run("code page", func(t *testing.T) {
 		t.Parallel()
 		b := newBox(t)
-		b.run("--encoding", "cp1252", "cmd", "/c", "echo äöü€Ж").want(0, "\xe4\xf6\xfc\x80?\n")
+		b.run("--encoding", "cp1252", "cmd", "/c", "echo äöü€Ж").want(0, "äöü€?\n")
+		if line := b.run("--encoding", "utf-16be", "cmd", "/c", "exit").wantLine(failed); !strings.Contains(line, `"utf-16be"`) {
+			t.Errorf("says %q", line)
+		}
 		if line := b.run("--encoding", "cp999", "cmd", "/c", "exit").wantLine(failed); !strings.Contains(line, "code page 999") {
 			t.Errorf("says %q", line)
 		}
 		if line := b.run("--encoding", "latin1", "cmd", "/c", "exit").wantLine(failed); !strings.Contains(line, `"latin1"`) {
 			t.Errorf("says %q", line)
 		}
+	})
+}
+
+// TestEncoding has programs whose streams are UTF-16 or in a code page of one or two bytes a letter, while the caller's are
+// UTF-8: through pipes and files, by launch, as a bundle, and executed.
+func TestEncoding(t *testing.T) {
+	t.Parallel()
+	newWine := machines[0]
+	newWine.name, newWine.kind = "amd64 with a newer Wine", "i386"
+	latin, kana := "Grüße, ÿ", "かな漢字ｱ表A"
+	for _, m := range append([]machine{newWine}, machines...) {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			b := m.newBox(t)
+			writeFile(t, b.dir, "wide.exe", []byte(readFile(t, m.build(t, "wide.exe", "wide", "-finput-charset=UTF-8"))))
+			for _, test := range []struct {
+				encoding, arg, text string
+				bytes               int
+			}{
+				{"utf-16", "", text + "\r\n", 2 * 11},
+				{"utf-16", "mark", text, 2 * 9},
+				{"cp1252", "", latin, 8},
+				{"cp932", "", kana, 12},
+			} {
+				const times = 20000
+				long, said := strings.Repeat(test.text, times), fmt.Sprintf("%d bytes: €\n", test.bytes*times)
+				c := b.launch("--encoding", test.encoding, "wide.exe", test.arg)
+				c.Stdin = strings.NewReader(long)
+				c.wait()
+				if c.code() != 9 || c.out.String() != long {
+					t.Errorf("%s %s: exit code %d, %d bytes, want %d", test.encoding, test.arg, c.code(), c.out.Len(), len(long))
+				}
+				if test.encoding == "utf-16" && c.err.String() != said {
+					t.Errorf("%s %s: standard error %q, want %q", test.encoding, test.arg, c.err.String(), said)
+				}
+			}
+			// A file is converted as a pipe is.
+			c := b.launch("--encoding", "utf-16", "cmd", "/u", "/c", "echo "+text)
+			file, err := os.Create(filepath.Join(b.dir, "out.txt"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			c.Stdout = file
+			if c.wait(); c.code() != 0 || readFile(t, file.Name()) != text+"\r\n" {
+				t.Errorf("exit code %d, the file has %q", c.code(), readFile(t, file.Name()))
+			}
+		})
+	}
+	t.Run("bundle", func(t *testing.T) {
+		t.Parallel()
+		b := newBox(t)
+		id := b.id("encoding")
+		bundle := b.bundle(func(s *specs.Spec) { s.Annotations = map[string]string{"io.winbox.encoding": "utf-16"} },
+			system32+"cmd.exe", "/u", "/c", "echo "+text+"& set /p line=")
+		c := b.call("run", "--bundle", bundle, id)
+		stdin := c.follow()
+		if line := strings.TrimSpace(c.line()); line != text {
+			t.Errorf("the bundle's program says %q", line)
+		}
+		e := b.call("exec", id, system32+"cmd.exe", "/u", "/c", "echo "+text).wait()
+		if e.code() != 0 || e.text() != text+"\n" {
+			t.Errorf("exit code %d, the executed one says %q, %q", e.code(), e.text(), e.err.String())
+		}
+		stdin.Close()
+		c.wait()
 	})
 }

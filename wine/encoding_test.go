@@ -54,7 +54,7 @@ func FuzzSetCodePages(f *testing.F) {
 }
 
 func TestEncoding(t *testing.T) {
-	for text, want := range map[Encoding]uint16{"": 65001, "utf-8": 65001, "cp1252": 1252, "cp65001": 65001} {
+	for text, want := range map[Encoding]uint16{"": 65001, "utf-8": 65001, "cp1252": 1252, "cp65001": 65001, "utf-16": 65001} {
 		if got, err := text.codePage(); err != nil || got != want {
 			t.Errorf("%q: %d, %v", text, got, err)
 		}
