@@ -22,8 +22,6 @@ type Result struct {
 	WindowsExitCode *uint32
 	// TimedOut tells that the context ended before the program did.
 	TimedOut bool
-	// Interrupted tells that the caller was interrupted (SIGINT).
-	Interrupted bool
 	// OOMKills is how often the kernel killed a process for want of memory.
 	OOMKills uint64
 	// Stats were read from the control group at the end, with [Options.Stats];
@@ -204,7 +202,6 @@ func attend(ctx context.Context, pid int, signals *Signals, tty *terminal, res *
 				tty.resize()
 				continue
 			case unix.SIGINT:
-				res.Interrupted = true
 				// timeout(1) and others send one to the process and one to its group: that is not impatience.
 				if interrupted.IsZero() {
 					interrupted = time.Now()

@@ -30,11 +30,14 @@ func (s *stopped) program(t *testing.T, m machine) string {
 var (
 	consoleStops = []stopped{
 		{"SIGTERM", nil, []string{"stop", "handle"}, syscall.SIGTERM, 7, "ctrl-shutdown\ncleaned up\n"},
+		{"without a handler", nil, []string{"stop", "none"}, syscall.SIGTERM, 130, ""},
 		{"SIGINT", nil, []string{"stop", "handle"}, syscall.SIGINT, 7, "ctrl-c\ncleaned up\n"},
 		{"SIGHUP", nil, []string{"stop", "handle"}, syscall.SIGHUP, 7, "ctrl-close\ncleaned up\n"},
 		{"SIGQUIT", nil, []string{"stop", "handle"}, syscall.SIGQUIT, 7, "ctrl-break\ncleaned up\n"},
 		{"asked for", []string{"--stop", "ctrl-close"}, []string{"stop", "handle"}, syscall.SIGTERM, 7, "ctrl-close\ncleaned up\n"},
 		{"its handler returns", nil, []string{"stop", "return"}, syscall.SIGTERM, 130, "ctrl-shutdown\n"},
+		{"its handler leaves it to the system", nil, []string{"stop", "leave"}, syscall.SIGHUP, 130, "ctrl-close\n"},
+		{"SIGINT without a handler", nil, []string{"stop", "none"}, syscall.SIGINT, 130, ""},
 		{"kill", []string{"--stop", "kill"}, []string{"stop", "handle"}, syscall.SIGTERM, 143, ""},
 		{"rootless", []string{"--rootless"}, []string{"stop", "handle"}, syscall.SIGTERM, 7, "ctrl-shutdown\ncleaned up\n"},
 		{"the host's network", []string{"--network", "host"}, []string{"stop", "handle"}, syscall.SIGTERM, 7, "ctrl-shutdown\ncleaned up\n"},
@@ -51,7 +54,7 @@ var (
 // TestStop stops programs by a signal to winbox launch: all ways on the first machine, one of each kind on the others.
 func TestStop(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
-		stops := append(consoleStops[:1:1], windowStops[0])
+		stops := append(consoleStops[:2:2], windowStops[0])
 		if m.kind == "" {
 			stops = append(consoleStops[:len(consoleStops):len(consoleStops)], windowStops...)
 		}
@@ -89,7 +92,7 @@ func (c *call) rest() string {
 // TestStopBundle stops the programs of bundles by winbox kill, and by a signal to process 1 from outside.
 func TestStopBundle(t *testing.T) {
 	t.Parallel()
-	for _, test := range append(consoleStops[:2:2], windowStops[0]) {
+	for _, test := range append(consoleStops[:3:3], windowStops[0]) {
 		for _, how := range []string{"winbox kill", "winbox kill --all", "kill"} {
 			t.Run(test.name+" by "+how, func(t *testing.T) {
 				t.Parallel()

@@ -33,7 +33,6 @@ import (
 const (
 	exitTimedOut    = 124
 	exitFailed      = 125 // of winbox itself
-	exitInterrupted = 130
 	exitOutOfMemory = 137 // as after SIGKILL, which it is
 )
 
@@ -448,9 +447,6 @@ func (l *launch) finish(res *sandbox.Result) error {
 	end := &exitError{code: res.ExitCode}
 	oom := res.OOMKills > 0 && res.ExitCode != 0
 	switch {
-	case res.Interrupted && res.ExitCode == 0:
-		// Wine 8 ends a program that has no handler for Ctrl-C with 0.
-		end = &exitError{code: exitInterrupted}
 	case res.TimedOut:
 		end = &exitError{code: exitTimedOut, err: fmt.Errorf("timed out after %s: container %s ended", l.c.Duration("timeout"), l.id)}
 	case oom:

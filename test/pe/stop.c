@@ -4,6 +4,7 @@
  *
  *   handle    its handler cleans up for a while and ends it with exit code 7
  *   return    its handler returns
+ *   leave     its handler returns that it has not handled the event
  *   none      it has no handler
  *   ignore    its handler never returns
  *   parent    as handle, when its child has said that it has got the event, too: PROGRAM, or itself
@@ -31,6 +32,8 @@ static BOOL WINAPI handler(DWORD event)
 		SetEvent(child_was_stopped);
 	if (!strcmp(mode, "return"))
 		return TRUE;
+	if (!strcmp(mode, "leave"))
+		return FALSE;
 	if (!strcmp(mode, "parent"))
 		WaitForSingleObject(child_was_stopped, INFINITE);
 	else if (!strcmp(mode, "handle"))
