@@ -18,8 +18,9 @@ install -m 755 build/bench-nothing build/bench/nothing
 unshare -m --propagation private bash -c '
 	if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi
 	exec build/bench-lifecycle -winbox build/bench/winbox "$@"' bench "$@"
-unshare -m --propagation private build/bench-coldstart -winbox build/bench/winbox
 
-# For 32-bit programs too: a runtime that is built here, and stays in build for the next time.
+# For 32-bit programs too: runtimes that are built here, and stay in build for the next time.
 [ -d build/bench-data/runtimes/bench ] || WINBOX_DATA=build/bench-data build/winbox runtime build bench
+[ -d build/bench-data/runtimes/bench-new ] || WINBOX_DATA=build/bench-data build/winbox runtime build --wow64 new bench-new
+unshare -m --propagation private build/bench-coldstart -winbox build/bench/winbox -data build/bench-data -runtimes bench,bench-new
 unshare -m --propagation private build/bench-layout -data build/bench-data -runtime bench
