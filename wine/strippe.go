@@ -3,8 +3,6 @@ package wine
 import (
 	"encoding/binary"
 	"strings"
-
-	"winbox/preload/pe"
 )
 
 // A peFile is a PE file in memory, of which the headers have been found: enough to take something out of it. The places
@@ -192,14 +190,14 @@ func pruneResources(data []byte, all bool) []byte {
 	return out
 }
 
-// dropUnwind takes the contents out of the section .eh_frame of an i386 PE file of Wine's, and gives what is left. Such
-// code is unwound by the chain of its stack frames; the section is read by debuggers alone, which follow that chain
-// where there is nothing in it. Addresses stay as they are. A file that is laid out in any other way than mingw-w64's
+// dropUnwind takes the contents out of the section .eh_frame of a PE file of Wine's, and gives what is left. i386 code is
+// unwound by the chain of its stack frames, x86-64 code by the tables of Windows (.pdata); the section is read by debuggers
+// alone, which go the same ways where there is nothing in it. Addresses stay as they are. A file that is laid out in any other way than mingw-w64's
 // linker does it comes back as it was.
 func dropUnwind(data []byte) []byte {
 	le := binary.LittleEndian
 	f, ok := openPE(data)
-	if !ok || le.Uint16(f.header[4:]) != uint16(pe.MachineI386) {
+	if !ok {
 		return data
 	}
 	for i := range f.count {

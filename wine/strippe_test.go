@@ -233,16 +233,24 @@ func FuzzStripPE(f *testing.F) {
 	})
 }
 
-// TestDropUnwind empties .eh_frame of an i386 library, checks that all else is what it was, and runs no risk with a
-// 64-bit one.
+// TestDropUnwind empties .eh_frame of a library, and checks that all else is what it was.
 func TestDropUnwind(t *testing.T) {
 	needCompiler(t)
+	for _, compiler := range []string{"i686-w64-mingw32-gcc", "x86_64-w64-mingw32-gcc"} {
+		t.Run(compiler, func(t *testing.T) { dropsUnwind(t, compiler) })
+	}
+}
+
+func dropsUnwind(t *testing.T, compiler string) {
 	dir := t.TempDir()
 	source, dll := filepath.Join(dir, "a.c"), filepath.Join(dir, "a.dll")
-	if err := os.WriteFile(source, []byte("int table[] = {1, 2, 3};\nint at(int n) { return table[n]; }\n"), 0o644); err != nil {
+	// In x86-64, it is code in assembler that has the section.
+	const text = "int table[] = {1, 2, 3};\nint at(int n) { return table[n]; }\n" +
+		"__asm__(\".text\\n.cfi_startproc\\nret\\n.cfi_endproc\");\n"
+	if err := os.WriteFile(source, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("i686-w64-mingw32-gcc", "-fasynchronous-unwind-tables", "-shared", "-nostdlib", "-Wl,--file-alignment,4096", "-o", dll, source)
+	cmd := exec.Command(compiler, "-fasynchronous-unwind-tables", "-shared", "-nostdlib", "-Wl,--file-alignment,4096", "-o", dll, source)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, out)
 	}
@@ -273,8 +281,5 @@ func TestDropUnwind(t *testing.T) {
 	}
 	if again := dropUnwind(slices.Clone(cut)); !bytes.Equal(again, cut) {
 		t.Error("there was more to take")
-	}
-	if other := stripPE(debugDLL(t)); !bytes.Equal(dropUnwind(slices.Clone(other)), other) {
-		t.Error("a 64-bit library was changed")
 	}
 }
