@@ -52,8 +52,25 @@ type ProcessCounters struct {
 //
 // # Errors
 //
-// Wraps [fs.ErrNotExist] when no program of the container has counted yet.
+// Those of [OpenCounters].
 func ReadCounters(root string) (*Counters, error) {
+	f, err := OpenCounters(root)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Read()
+}
+
+// A CountersFile is open, and can be read when the container is gone.
+type CountersFile struct{ fd int }
+
+// OpenCounters opens the counters of a container by its root directory.
+//
+// # Errors
+//
+// Wraps [fs.ErrNotExist] when no program of the container has counted yet.
+func OpenCounters(root string) (*CountersFile, error) {
 	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("counters of commit: %s: %w", root, err)
@@ -67,21 +84,29 @@ func ReadCounters(root string) (*Counters, error) {
 	if err != nil {
 		return nil, fmt.Errorf("counters of commit: %s: %w", path.Join(root, CountersPath), err)
 	}
-	defer unix.Close(fd)
 	var status unix.Stat_t
-	if err := unix.Fstat(fd, &status); err != nil {
+	if err = unix.Fstat(fd, &status); err == nil && status.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = errors.New("no regular file")
+	}
+	if err != nil {
+		unix.Close(fd)
 		return nil, fmt.Errorf("counters of commit: %w", err)
 	}
-	if status.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, errors.New("counters of commit: no regular file")
-	}
+	return &CountersFile{fd}, nil
+}
+
+// Read reads what has been counted until now.
+func (f *CountersFile) Read() (*Counters, error) {
 	b := make([]byte, CountersSize)
-	n, err := unix.Pread(fd, b, 0)
+	n, err := unix.Pread(f.fd, b, 0)
 	if err != nil {
 		return nil, fmt.Errorf("counters of commit: %w", err)
 	}
 	return parseCounters(b[:n])
 }
+
+// Close closes it.
+func (f *CountersFile) Close() error { return unix.Close(f.fd) }
 
 // parseCounters reads the file.
 func parseCounters(b []byte) (*Counters, error) {

@@ -42,13 +42,13 @@ func (c *Container) notRunning() error {
 }
 
 // Watch calls stats after each interval, and oom for each process that the OOM
-// killer has taken, or once with nil when it is not known which, until the container's first process ends, ctx ends, or one of them fails. It
+// killer has taken, or once with nil when it is not known which, and look often, until the container's first process ends, ctx ends, or one of them fails. It
 // gives how a Windows container has ended, if it has and was not killed as a whole.
 //
 // # Errors
 //
 // Those of [Container.Stats] at the begin, and that of stats or oom.
-func (c *Container) Watch(ctx context.Context, interval time.Duration, stats func(*cgroup.Details) error, oom func(*OOMKill) error) (*Exit, error) {
+func (c *Container) Watch(ctx context.Context, interval time.Duration, stats func(*cgroup.Details) error, oom func(*OOMKill) error, look func() error) (*Exit, error) {
 	if c.Status() == oci.Stopped {
 		return nil, c.notRunning()
 	}
@@ -101,6 +101,9 @@ func (c *Container) Watch(ctx context.Context, interval time.Duration, stats fun
 					return nil, err
 				}
 			}
+		}
+		if err := look(); err != nil {
+			return nil, err
 		}
 		if ended {
 			return readExit(record), nil

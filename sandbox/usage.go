@@ -67,6 +67,29 @@ func (c *Container) programs() ([]int, error) {
 	}), err
 }
 
+// ProcessName gives the name, as far as the kernel keeps it, and the host's id of the process that has this id in the
+// container; an empty one when there is none.
+func (c *Container) ProcessName(pid int) (name string, hostPID int) {
+	pids, err := c.programs()
+	if err != nil {
+		return "", 0
+	}
+	for _, host := range pids {
+		text, err := os.ReadFile("/proc/" + strconv.Itoa(host) + "/status")
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) { // proc_pid_status(5): the last number is that of the innermost namespace
+			if ids, ok := strings.CutPrefix(line, "NSpid:"); ok {
+				if fields := strings.Fields(ids); len(fields) > 0 && fields[len(fields)-1] == strconv.Itoa(pid) {
+					return processName(host), host
+				}
+			}
+		}
+	}
+	return "", 0
+}
+
 // processName is what the kernel calls a process, at most 15 bytes of its program's name; empty for one that is gone.
 func processName(pid int) string {
 	name, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")

@@ -66,21 +66,13 @@ func (b *box) running() string {
 	return ""
 }
 
-// commitOff are flags that leave it to the kernel to end a program that takes more memory than there is.
-func (b *box) commitOff() []string {
-	if strings.Contains(b.call("launch", "--help").wait().out.String(), "--commit ") {
-		return []string{"--commit", "off"}
-	}
-	return nil
-}
-
 // TestOOMKill has a child of a program take more memory than there is: the container dies as one, launch says why, and the
 // neighbour calculates on.
 func TestOOMKill(t *testing.T) {
 	b := newBox(t)
 	beside := newNeighbour(b)
 	statusFile := writeFile(t, b.dir, "status.json", nil)
-	c := b.launch(append(b.commitOff(), "--memory", "64m", "--status-file", statusFile, "burden.exe", "family", "1000")...)
+	c := b.launch("--commit", "off", "--memory", "64m", "--status-file", statusFile, "burden.exe", "family", "1000")
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +95,7 @@ func TestOOMKill(t *testing.T) {
 func TestOOMEvent(t *testing.T) {
 	b := newBox(t)
 	b.program("burden")
-	c := b.launch(append(b.commitOff(), "--memory", "64m", "cmd", "/c", "set /p x= & burden.exe eat 1000")...)
+	c := b.launch("--commit", "off", "--memory", "64m", "cmd", "/c", "set /p x= & burden.exe eat 1000")
 	in := c.follow()
 	id := b.running()
 	follow := b.call("events", "--interval", "100ms", id)
@@ -138,6 +130,57 @@ func TestOOMEvent(t *testing.T) {
 	if c.wait(); c.code() != 137 {
 		t.Errorf("exit code %d", c.code())
 	}
+}
+
+// TestCommitEvent reads the commit charge of a container, and which program was refused memory.
+func TestCommitEvent(t *testing.T) {
+	b := newBox(t)
+	b.program("burden")
+	c := b.launch("--memory", "128m", "cmd", "/c", "set /p x= & burden.exe eat 1000 & burden.exe threads 0 & set /p x=")
+	in := c.follow()
+	id := b.running()
+	follow := b.call("events", "--interval", "100ms", id)
+	follow.follow()
+	type commit struct{ Charge, Peak, Limit, Failures uint64 }
+	event := struct {
+		Type string
+		Data struct {
+			Windows       struct{ Commit *commit }
+			Failures, PID int
+			Process       string
+		}
+	}{}
+	next := func() {
+		t.Helper()
+		if err := json.Unmarshal([]byte(follow.line()), &event); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for next(); event.Type == "stats" && event.Data.Windows.Commit == nil; next() {
+	}
+	if got := event.Data.Windows.Commit; event.Type != "stats" || got.Limit != 128<<20 || got.Charge < 1<<20 || got.Charge > 64<<20 || got.Failures != 0 {
+		t.Errorf("%+v, %+v", event, got)
+	}
+	if _, err := in.Write([]byte("\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if line := c.line(); !strings.HasPrefix(strings.TrimSpace(line), "failed after ") {
+		t.Errorf("the program says %q", line)
+	}
+	for event.Type == "stats" {
+		next()
+	}
+	// The program may have ended before anybody could see its name.
+	if d := event.Data; event.Type != "commit" || d.Failures == 0 || d.Process != "burden.exe" && d.Process != "" {
+		t.Errorf("%+v", event)
+	}
+	t.Logf("%+v", event.Data)
+	text := b.call("stats", "--no-stream", "--interval", "10ms", id).wait().text()
+	if !strings.Contains(text, " / 128MiB ") || strings.Count(text, " / 128MiB ") != 2 {
+		t.Errorf("stats: %s", text)
+	}
+	in.Close()
+	c.wait()
 }
 
 // TestBombs has programs start processes and threads without end. The limit of tasks holds, the programs are told so, and the

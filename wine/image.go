@@ -218,14 +218,20 @@ func (s Scratch) library(machine string) string {
 // limits is the file that it reads them from.
 func (s Scratch) limits() string { return filepath.Join(string(s), "limits") }
 
+// Limits are those that the programs are told; nil for a container of an earlier winbox, which tells them nothing.
+func (s Scratch) Limits() (*quota.Limits, error) {
+	limits, err := quota.ReadLimits(s.limits())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return limits, err
+}
+
 // UpdateLimits tells the programs of a running container of limits that have changed. It does nothing for a container of
 // an earlier winbox, which tells them nothing.
 func (s Scratch) UpdateLimits(res *specs.LinuxResources) error {
-	limits, err := quota.ReadLimits(s.limits())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	limits, err := s.Limits()
+	if limits == nil || err != nil {
 		return err
 	}
 	limits.Apply(res)

@@ -18,8 +18,9 @@ func eventsCommand(g *globals) *cli.Command {
 		Description: `Statistics are printed at each interval until the container ends, with the
 fields of runc's events and for Windows programs an object windows; a line with
 the type oom comes when the kernel has killed for want of memory, with the
-process's name where the kernel's log can be read, one with the type exit when a
-Windows program has ended, with its exit code.
+process's name where the kernel's log can be read, one with the type commit when
+Windows programs were refused memory, one with the type exit when a Windows
+program has ended, with its exit code.
 
     winbox events --stats box1`,
 		ArgsUsage: "ID",
@@ -57,7 +58,11 @@ Windows program has ended, with its exit code.
 				}
 				return stats(d)
 			}
-			end, err := ct.Watch(c.Context, interval, stats, oom)
+			commits := &commitWatch{ct: ct, report: func(f *commitFailure) error {
+				return out.Encode(&event{Type: "commit", ID: ct.ID(), Data: f})
+			}}
+			defer commits.close()
+			end, err := ct.Watch(c.Context, interval, stats, oom, commits.look)
 			if err != nil || end == nil {
 				return err
 			}
@@ -71,7 +76,7 @@ Windows program has ended, with its exit code.
 type event struct {
 	Type string `json:"type"`
 	ID   string `json:"id"`
-	// Data is *eventStats; for oom *sandbox.OOMKill, and for exit *sandbox.Exit, which are winbox's own.
+	// Data is *eventStats; for oom *sandbox.OOMKill, for commit *commitFailure and for exit *sandbox.Exit, which are winbox's own.
 	Data any `json:"data,omitempty"`
 }
 
@@ -96,6 +101,8 @@ type eventWindows struct {
 	Threads      int    `json:"threads"`
 	PrivateBytes uint64 `json:"privateBytes"`
 	SharedBytes  uint64 `json:"sharedBytes"`
+	// Commit is nil as long as no program has counted.
+	Commit *commit `json:"commit"`
 }
 
 func newEventWindows(ct *sandbox.Container) (*eventWindows, error) {
@@ -103,7 +110,9 @@ func newEventWindows(ct *sandbox.Container) (*eventWindows, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &eventWindows{Processes: u.Processes, Threads: u.Threads, PrivateBytes: u.Private, SharedBytes: u.Shared}, nil
+	w := &eventWindows{Processes: u.Processes, Threads: u.Threads, PrivateBytes: u.Private, SharedBytes: u.Shared}
+	w.Commit, err = commitOf(ct)
+	return w, err
 }
 
 type eventCPU struct {

@@ -63,6 +63,8 @@ type statsRow struct {
 	// CPUPercent is of one processor.
 	CPUPercent *float64     `json:"cpuPercent"`
 	Memory     *statsMemory `json:"memory"`
+	// Commit is of Windows containers.
+	Commit *commit `json:"commit"`
 	// Network is nil, too, for one that has the host's, BlockIO for one without counters of devices.
 	Network *statsNetwork `json:"network"`
 	BlockIO *statsBlockIO `json:"blockIO"`
@@ -175,6 +177,9 @@ func (s *statsTable) row(ct *sandbox.Container, status oci.Status) statsRow {
 	if n, err := ct.NetworkUsage(); err == nil && n != nil {
 		row.Network = &statsNetwork{n.Received, n.Sent}
 	}
+	if ct.Windows() {
+		row.Commit, _ = commitOf(ct) // without is not known
+	}
 	now := time.Now()
 	d, err := ct.Stats()
 	if err != nil {
@@ -238,15 +243,21 @@ func (s *statsTable) print(rows []statsRow) error {
 		fmt.Fprint(s.out, "\x1b[H\x1b[J") // to the upper left corner, and clear from there (console_codes(4))
 	}
 	w := tabwriter.NewWriter(s.out, 0, 1, 3, ' ', 0)
-	fmt.Fprintln(w, "ID\tSTATUS\tCPU %\tMEM USAGE / LIMIT\tMEM %\tNET I/O\tBLOCK I/O\tPIDS")
+	fmt.Fprintln(w, "ID\tSTATUS\tCPU %\tMEM USAGE / LIMIT\tMEM %\tCOMMIT / LIMIT\tNET I/O\tBLOCK I/O\tPIDS")
 	const none = "--"
 	for _, r := range rows {
-		cpu, memory, percent, network, block, pids := none, none, none, none, none, none
+		cpu, memory, percent, committed, network, block, pids := none, none, none, none, none, none, none
 		if r.CPUPercent != nil {
 			cpu = fmt.Sprintf("%.2f%%", *r.CPUPercent)
 		}
 		if m := r.Memory; m != nil {
 			memory, percent = units.BytesSize(float64(m.Usage))+" / "+units.BytesSize(float64(m.Limit)), fmt.Sprintf("%.2f%%", m.Percent)
+		}
+		if c := r.Commit; c != nil {
+			committed = units.BytesSize(float64(c.Charge)) + " / " + none
+			if c.Limit != 0 {
+				committed = units.BytesSize(float64(c.Charge)) + " / " + units.BytesSize(float64(c.Limit))
+			}
 		}
 		if n := r.Network; n != nil {
 			network = pair(n.Received, n.Sent)
@@ -257,7 +268,7 @@ func (s *statsTable) print(rows []statsRow) error {
 		if r.PIDs != nil {
 			pids = fmt.Sprint(*r.PIDs)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Status, cpu, memory, percent, network, block, pids)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Status, cpu, memory, percent, committed, network, block, pids)
 	}
 	return w.Flush()
 }

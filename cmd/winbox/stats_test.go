@@ -49,12 +49,12 @@ func TestStatsTable(t *testing.T) {
 	s := &statsTable{out: &out, interval: time.Second}
 	err := s.print([]statsRow{
 		{ID: "a", Status: oci.Running, CPUPercent: new(12.345), Memory: &statsMemory{Usage: 1536 << 10, Limit: 3 << 20, Percent: 50},
-			Network: &statsNetwork{1000, 2_500_000}, BlockIO: &statsBlockIO{0, 999}, PIDs: new(uint64(7))},
+			Commit: &commit{Charge: 12 << 20, Limit: 64 << 20}, Network: &statsNetwork{1000, 2_500_000}, BlockIO: &statsBlockIO{0, 999}, PIDs: new(uint64(7))},
 		{ID: "long-name", Status: oci.Stopped},
 	})
-	want := `ID          STATUS    CPU %    MEM USAGE / LIMIT   MEM %    NET I/O       BLOCK I/O   PIDS
-a           running   12.35%   1.5MiB / 3MiB       50.00%   1kB / 2.5MB   0B / 999B   7
-long-name   stopped   --       --                  --       --            --          --
+	want := `ID          STATUS    CPU %    MEM USAGE / LIMIT   MEM %    COMMIT / LIMIT   NET I/O       BLOCK I/O   PIDS
+a           running   12.35%   1.5MiB / 3MiB       50.00%   12MiB / 64MiB    1kB / 2.5MB   0B / 999B   7
+long-name   stopped   --       --                  --       --               --            --          --
 `
 	if err != nil || out.String() != want {
 		t.Errorf("%v\n%swant\n%s", err, out.String(), want)
