@@ -61,7 +61,7 @@ type Limits struct {
 	Asked uint64
 }
 
-// NoCommitLimit is the commit limit of those who want none.
+// NoCommitLimit is the commit limit of those who want none, and nothing to be counted.
 const NoCommitLimit = 1<<64 - 1
 
 const (

@@ -6,6 +6,7 @@ mkdir -p build
 go build -o build/bench-lifecycle ./bench/lifecycle
 go build -o build/bench-coldstart ./bench/coldstart
 go build -o build/bench-layout ./bench/layout
+go build -o build/bench-quota ./bench/quota
 mkdir -p build/bench
 gcc -O2 -Wall -Wextra -Werror -static -o build/bench/floor bench/lifecycle/floor/floor.c
 go build -ldflags '-s -w' -o build/bench-nothing ./bench/lifecycle/nothing
@@ -24,3 +25,4 @@ unshare -m --propagation private bash -c '
 [ -d build/bench-data/runtimes/bench-new ] || WINBOX_DATA=build/bench-data build/winbox runtime build --wow64 new bench-new
 unshare -m --propagation private build/bench-coldstart -winbox build/bench/winbox -data build/bench-data -runtimes bench,bench-new
 unshare -m --propagation private build/bench-layout -data build/bench-data -runtime bench
+unshare -m --propagation private build/bench-quota -winbox build/bench/winbox -data build/bench-data -runtime bench

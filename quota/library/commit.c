@@ -181,17 +181,6 @@ static long chunk_change(struct chunk *c, u32 first, u32 count, enum action acti
 	u8 state = act_on_state(action, c->state);
 	long change = 0;
 
-	if (count == CHUNK_PAGES && action <= MAP_WRITE) {
-		u16 charged = state >> CHARGED & 1 ? CHUNK_PAGES : 0;
-
-		change = (long)charged - c->charged;
-		if (carry_out) {
-			if (c->planes)
-				give_planes(c->planes);
-			*c = (struct chunk){ NULL, charged, state };
-		}
-		return change;
-	}
 	if (!c->planes) {
 		change = (long)count * ((state >> CHARGED & 1) - (c->state >> CHARGED & 1));
 		if (!carry_out || state == c->state)
@@ -236,6 +225,9 @@ static long range_change(u64 start, u64 size, enum action action, int carry_out)
 {
 	u64 end = start + size;
 	long change = 0;
+	/* What becomes of a whole chunk, whatever it was. */
+	u8 state = act_on_state(action, 0);
+	u16 charged = state >> CHARGED & 1 ? CHUNK_PAGES : 0;
 
 	if (end < start || end > 1ULL << ADDRESS_BITS)
 		return 0;
@@ -248,7 +240,7 @@ static long range_change(u64 start, u64 size, enum action action, int carry_out)
 		if (!*region) {
 			struct chunk empty = { 0 };
 
-			if (act_on_state(action, 0) == 0) {
+			if (state == 0) {
 				start = stop;
 				continue;
 			}
@@ -269,6 +261,16 @@ static long range_change(u64 start, u64 size, enum action action, int carry_out)
 
 			if (chunk_stop > stop)
 				chunk_stop = stop;
+			if (chunk_stop - start == CHUNK_SIZE && action <= MAP_WRITE) {
+				change += (long)charged - chunk->charged;
+				if (carry_out) {
+					if (chunk->planes)
+						give_planes(chunk->planes);
+					*chunk = (struct chunk){ NULL, charged, state };
+				}
+				start = chunk_stop;
+				continue;
+			}
 			change += chunk_change(chunk, start / PAGE_SIZE % CHUNK_PAGES, (chunk_stop - start) / PAGE_SIZE,
 					       action, carry_out);
 			start = chunk_stop;
@@ -326,25 +328,31 @@ static int from_ntdll(void *caller)
 }
 
 /*
- * One thread at a time looks at the pages. Wine calls with signals blocked; for others it is done here, as a thread that
- * is suspended by a signal must not hold the lock. Nobody else shares it, and it is held for a system call at most.
+ * One thread at a time looks at the pages, and keeps others waiting for a system call at most. A thread that is suspended
+ * by a signal must not hold the lock: Wine has signals blocked when it changes memory at a place that it knows; elsewhere
+ * they are blocked here. blocked says where.
  */
-static u64 lock(void *caller)
+static int blocked(const void *start, void *caller)
+{
+	return start && from_ntdll(caller);
+}
+
+static u64 lock(int blocked)
 {
 	u64 mask = 0, all = ~0ULL;
 
 	/* rt_sigprocmask(2) */
-	if (!from_ntdll(caller))
+	if (!blocked)
 		syscall4(__NR_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &mask, sizeof(mask));
 	while (__atomic_exchange_n(&self->lock, 1, __ATOMIC_ACQUIRE))
 		syscall0(__NR_sched_yield);
 	return mask;
 }
 
-static void unlock(void *caller, u64 mask)
+static void unlock(int blocked, u64 mask)
 {
 	__atomic_store_n(&self->lock, 0, __ATOMIC_RELEASE);
-	if (!from_ntdll(caller))
+	if (!blocked)
 		syscall4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, NULL, sizeof(mask));
 }
 
@@ -470,20 +478,27 @@ static int section_fits(int fd, u64 size)
 	}
 }
 
+/* Charges pages to the container if that passes no limit, or must be. */
+static int fits(u32 pages, int forced)
+{
+	u32 all = __atomic_add_fetch(&counters->charged, pages, __ATOMIC_RELAXED);
+	u32 own = __atomic_add_fetch(&self->slot->charged, pages, __ATOMIC_RELAXED);
+
+	if (forced || !(over(own, limits->commit_process) || over(all + counters->shared, limits->commit))) {
+		note_peak(&counters->peak, all);
+		return 1;
+	}
+	uncharge(pages);
+	return 0;
+}
+
 /* Charges pages to the container; 0 when that would pass a limit, unless forced. */
 static int charge(u32 pages, int forced)
 {
 	for (int swept = 0;; swept = 1) {
-		u32 all = __atomic_add_fetch(&counters->charged, pages, __ATOMIC_RELAXED);
-		u32 own = __atomic_add_fetch(&self->slot->charged, pages, __ATOMIC_RELAXED);
-		int too_much = over(own, limits->commit_process);
-
-		if (forced || !(too_much || over(all + counters->shared, limits->commit))) {
-			note_peak(&counters->peak, all);
+		if (fits(pages, forced))
 			return 1;
-		}
-		uncharge(pages);
-		if (too_much || swept) {
+		if (swept) {
 			__atomic_fetch_add(&counters->failures, 1, __ATOMIC_RELAXED);
 			__atomic_fetch_add(&self->slot->failures, 1, __ATOMIC_RELAXED);
 			return 0;
@@ -724,7 +739,7 @@ static void *counted_mmap(void *start, unsigned long length, int prot, int flags
 	long change = 0, at;
 	int refused = 0, forced = 0, stack = 0;
 
-	if (!ntdll_start)
+	if (!ntdll_start && self->slot)
 		find_ntdll(caller);
 	if (!self->slot || (size >> (ADDRESS_BITS - 1) && ADDRESS_BITS > 32)) {
 		at = map(start, length, prot, flags, fd, offset);
@@ -737,7 +752,7 @@ static void *counted_mmap(void *start, unsigned long length, int prot, int flags
 	else if (prot != PROT_NONE)
 		action = COMMIT;
 	/* Where an image is going to be: what its sections leave of it is charged like them. */
-	if (action == COMMIT && prot & PROT_EXEC && from_ntdll(caller) && (!started || (call && is_map(call))))
+	if (action == COMMIT && prot & PROT_EXEC && from_ntdll(caller) && hooked && (!started || (call && is_map(call))))
 		action = MAP_WRITE;
 	/*
 	 * The stacks of threads, and what ntdll makes before the program's first call: the main thread's stack and tables for
@@ -755,23 +770,24 @@ static void *counted_mmap(void *start, unsigned long length, int prot, int flags
 	if (action == MAP_WRITE && from_ntdll(caller) && !over(counters->charged + counters->shared, limits->commit))
 		forced = 1;
 	/* Wine needs some memory to say that there is none. */
-	if (!started || (from_ntdll(caller) && !call))
+	if (hooked && (!started || (from_ntdll(caller) && !call)))
 		forced = 1;
-	mask = lock(caller);
-	/* Where the kernel chooses the place, nothing is there. */
-	if (action == COMMIT || action == MAP_WRITE) {
+	mask = lock(blocked(start, caller));
+	if (action == COMMIT || action == MAP_WRITE)
 		change = (size - exempt) / PAGE_SIZE;
-		if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) && !exempt)
-			change = range_change((unsigned long)start, size, action, 0);
-	}
 	if (action == EXCUSE && call && is_map(call) && !section_fits(fd, size))
 		refused = 1;
-	if (change > 0 && !charge(change, forced))
-		refused = 1;
-	if (change < 0)
-		change = 0;
+	/* Usually nothing is there that has been charged already; only if there is not enough for all, it is looked. */
+	if (change > 0 && !fits(change, forced)) {
+		if (flags & MAP_FIXED && !exempt)
+			change = range_change((unsigned long)start, size, action, 0);
+		if (change < 0)
+			change = 0;
+		if (!charge(change, forced))
+			refused = 1;
+	}
 	if (refused) {
-		unlock(caller, mask);
+		unlock(blocked(start, caller), mask);
 		if (call)
 			call->refused = 1;
 		return (void *)(long)fail(-ENOMEM);
@@ -792,7 +808,7 @@ static void *counted_mmap(void *start, unsigned long length, int prot, int flags
 		uncharge(change);
 	else if (change < 0)
 		charge(-change, 1);
-	unlock(caller, mask);
+	unlock(blocked(start, caller), mask);
 	return IS_ERR(at) ? (void *)(long)fail(at) : (void *)at;
 }
 
@@ -816,14 +832,14 @@ EXPORT int munmap(void *start, unsigned long size)
 		result = syscall2(__NR_munmap, start, size);
 		return IS_ERR(result) ? fail(result) : 0;
 	}
-	mask = lock(caller);
+	mask = lock(blocked(start, caller));
 	result = syscall2(__NR_munmap, start, size);
 	if (!IS_ERR(result)) {
 		change = range_change((unsigned long)start, ((u64)size + PAGE_SIZE - 1) & -PAGE_SIZE, RELEASE, 1);
 		if (change < 0)
 			uncharge(-change);
 	}
-	unlock(caller, mask);
+	unlock(blocked(start, caller), mask);
 	return IS_ERR(result) ? fail(result) : 0;
 }
 
@@ -841,12 +857,12 @@ EXPORT int mprotect(void *start, unsigned long length, int prot)
 		result = syscall3(__NR_mprotect, start, length, prot);
 		return IS_ERR(result) ? fail(result) : 0;
 	}
-	mask = lock(caller);
+	mask = lock(blocked(start, caller));
 	change = range_change((unsigned long)start, size, action, 0);
 	if (change < 0)
 		change = 0;
 	if (change > 0 && !charge(change, forced)) {
-		unlock(caller, mask);
+		unlock(blocked(start, caller), mask);
 		if (call)
 			call->kept_from = 1;
 		return fail(-ENOMEM);
@@ -856,7 +872,7 @@ EXPORT int mprotect(void *start, unsigned long length, int prot)
 		change -= range_change((unsigned long)start, size, action, 1);
 	if (change > 0)
 		uncharge(change);
-	unlock(caller, mask);
+	unlock(blocked(start, caller), mask);
 	return IS_ERR(result) ? fail(result) : 0;
 }
 
@@ -864,7 +880,8 @@ EXPORT int mprotect(void *start, unsigned long length, int prot)
 static __attribute__((constructor, used)) void begin(void)
 {
 	find_limits();
-	join();
+	if (limits->asked != NO_COUNTING)
+		join();
 }
 
 /* Called when the process ends in an orderly way. */

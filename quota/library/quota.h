@@ -46,7 +46,10 @@ struct limits {
 	u64 commit_process; /* bytes of each process; 0: no limit */
 	u64 cpu_quota;	    /* of processor time in a period; 0: no limit */
 	u64 cpu_period;
+	u64 memory_and_swap; /* not used here */
+	u64 asked;	     /* for commit; NO_COUNTING: nothing is to be counted */
 };
+#define NO_COUNTING 0xffffffffffffffffULL
 
 /* The limits in force, which winbox may change at any time; no limit where there is no file. */
 extern const volatile struct limits *limits;
