@@ -91,9 +91,7 @@ func makeLean(whole *registry) (core *registry, files map[string][]byte, ok bool
 			core.sections = append(core.sections, &moved)
 		}
 	}
-	core.set(zonesKey, "SymbolicLinkValue", regLink(`\Registry\Machine\`+zonesKey+utcZones))
-	link := core.find(zonesKey)
-	link.marks = append(link.marks, "#link")
+	core.link(zonesKey, zonesKey+utcZones)
 	return core, files, true
 }
 
@@ -117,6 +115,13 @@ func (s *section) isLink() bool {
 		}
 	}
 	return false
+}
+
+// link makes a key a symbolic link to another.
+func (r *registry) link(key, to string) {
+	r.set(key, "SymbolicLinkValue", regLink(`\Registry\Machine\`+to))
+	s := r.find(key)
+	s.marks = append(s.marks, "#link")
 }
 
 // regLink encodes the target of a symbolic link (REG_LINK, without a terminating zero) as the registry files do.

@@ -99,6 +99,28 @@ func TestEditSystem(t *testing.T) {
 	}
 }
 
+// TestEditSystemShared has the interfaces of 32-bit libraries lead to those of the others, once.
+func TestEditSystemShared(t *testing.T) {
+	const head = registrySignature + "\n\n[Software\\\\Classes\\\\Interface\\\\{1}] 1\n@=\"one\"\n"
+	for name, part := range map[string]string{
+		"keys":  "\n[Software\\\\Classes\\\\Wow6432Node\\\\Interface\\\\{1}] 1\n@=\"one\"\n",
+		"empty": "\n[Software\\\\Classes\\\\Wow6432Node\\\\Interface] 1\n",
+		"link":  "\n[Software\\\\Classes\\\\Wow6432Node\\\\Interface] 1\n#link\n\"SymbolicLinkValue\"=" + regLink(`\Registry\Machine\Software\Classes\Interface`) + "\n",
+	} {
+		r := parse(t, head+part)
+		editSystem(r)
+		below := r.below(`Software\Classes\Wow6432Node\Interface`)
+		if len(below) != 1 || len(below[0].marks) != 1 || !below[0].isLink() || r.get(`Software\Classes\Wow6432Node\Interface`, "SymbolicLinkValue") == "" ||
+			len(r.below(`Software\Classes\Interface`)) != 1 {
+			t.Errorf("%s:\n%s", name, r.Bytes())
+		}
+	}
+	r := parse(t, registrySignature+"\n\n[Software] 1\n")
+	if editSystem(r); r.below(`Software\Classes`) != nil {
+		t.Errorf("a link to nothing:\n%s", r.Bytes())
+	}
+}
+
 func TestComputerName(t *testing.T) {
 	for host, want := range map[string]string{"winbox": "WINBOX", "a.example.org": "A", "a-very-long-host-name": "A-VERY-LONG-HOS", "": ""} {
 		if got := computerName(host); got != want {
