@@ -16,7 +16,6 @@ import (
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -24,6 +23,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"winbox/images/layer"
+	"winbox/images/store"
 )
 
 // platform is that of the images: what a runtime has for 32-bit programs lies in an amd64 image, too.
@@ -48,7 +48,7 @@ func Unpack(ctx context.Context, from, to string, limits layer.Limits, progress 
 		return nil, fmt.Errorf("image %s: %w", from, err)
 	}
 	defer func() { err = errors.Join(err, clean()) }()
-	if labels, err = unpack(image, to, limits, progress); err != nil {
+	if labels, err = unpack(ctx, image, to, limits, progress); err != nil {
 		return nil, fmt.Errorf("image %s: %w", from, err)
 	}
 	return labels, nil
@@ -91,13 +91,9 @@ func open(ctx context.Context, from, temporary string, limits layer.Limits) (ima
 
 // pull finds an image in a registry.
 func pull(ctx context.Context, from string) (v1.Image, error) {
-	ref, err := name.ParseReference(from)
+	ref, err := reference(from)
 	if err != nil {
-		return nil, fmt.Errorf("neither a file nor the name of an image: %w", err)
-	}
-	if registry := ref.Context().Registry; registry.Scheme() == "http" && !isLoopback(registry.RegistryStr()) {
-		// Addresses of private networks, which the library would take for safe.
-		return nil, fmt.Errorf("the registry %s would be spoken to without TLS: only one on this host may be", registry)
+		return nil, err
 	}
 	return remote.Image(ref, remote.WithContext(ctx), remote.WithPlatform(platform), remote.WithAuthFromKeychain(authn.DefaultKeychain))
 }
@@ -131,11 +127,16 @@ func fromIndex(index v1.ImageIndex, depth int) (v1.Image, error) {
 	if len(fits) != 1 {
 		return nil, fmt.Errorf("it has %d images for %s, want one", len(fits), platform)
 	}
-	if fits[0].MediaType.IsIndex() {
+	return fromDescriptor(index, fits[0], depth)
+}
+
+// fromDescriptor finds an image that an index lists, or the only one for the platform of a list that it lists.
+func fromDescriptor(index v1.ImageIndex, d v1.Descriptor, depth int) (v1.Image, error) {
+	if d.MediaType.IsIndex() {
 		if depth == 3 {
 			return nil, errors.New("its lists of images have lists in them, too many times")
 		}
-		inner, err := index.ImageIndex(fits[0].Digest)
+		inner, err := index.ImageIndex(d.Digest)
 		if err != nil {
 			return nil, err
 		}
@@ -143,12 +144,12 @@ func fromIndex(index v1.ImageIndex, depth int) (v1.Image, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := check(raw, fits[0].Digest); err != nil {
+		if err := check(raw, d.Digest); err != nil {
 			return nil, err
 		}
 		return fromIndex(inner, depth+1)
 	}
-	image, err := index.Image(fits[0].Digest)
+	image, err := index.Image(d.Digest)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +157,7 @@ func fromIndex(index v1.ImageIndex, depth int) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return image, check(raw, fits[0].Digest)
+	return image, check(raw, d.Digest)
 }
 
 // check compares data with its digest.
@@ -168,7 +169,7 @@ func check(data []byte, want v1.Hash) error {
 	return err
 }
 
-func unpack(image v1.Image, to string, limits layer.Limits, progress func(done, total int)) (map[string]string, error) {
+func unpack(ctx context.Context, image v1.Image, to string, limits layer.Limits, progress func(done, total int)) (map[string]string, error) {
 	config, layers, err := examine(image)
 	if err != nil {
 		return nil, err
@@ -181,7 +182,11 @@ func unpack(image v1.Image, to string, limits layer.Limits, progress func(done, 
 		if progress != nil {
 			progress(i, len(layers))
 		}
-		if err := applied(l, config.RootFS.DiffIDs[i], to, opt); err != nil {
+		stream, err := l.Uncompressed()
+		if err == nil {
+			err = errors.Join(apply(ctx, stream, config.RootFS.DiffIDs[i].String(), to, opt), stream.Close())
+		}
+		if err != nil {
 			return nil, fmt.Errorf("layer %d of %d: %w", i+1, len(layers), err)
 		}
 	}
@@ -195,7 +200,7 @@ func examine(image v1.Image) (*v1.ConfigFile, []v1.Layer, error) {
 		return nil, nil, err
 	}
 	for _, l := range manifest.Layers {
-		if !slices.Contains(layerTypes, l.MediaType) {
+		if !understood(l.MediaType) {
 			return nil, nil, fmt.Errorf("it has a layer of the kind %s, which is not understood", l.MediaType)
 		}
 	}
@@ -223,24 +228,19 @@ func examine(image v1.Image) (*v1.ConfigFile, []v1.Layer, error) {
 	return config, layers, nil
 }
 
-// applied applies a layer to those below it and checks that it is what the configuration says.
-func applied(l v1.Layer, want v1.Hash, to string, opt layer.Options) (err error) {
-	draft, err := os.MkdirTemp(filepath.Dir(to), "layer-")
+// apply applies a layer to those below it and checks that it is what the configuration says.
+func apply(ctx context.Context, stream io.Reader, want string, to string, opt layer.Options) (err error) {
+	draft, err := os.MkdirTemp(filepath.Dir(to), ".layer-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(draft)) }()
-	stream, err := l.Uncompressed()
-	if err != nil {
-		return err
-	}
-	defer stream.Close()
 	h := sha256.New()
-	if _, err := layer.Extract(draft, io.TeeReader(stream, h), opt); err != nil {
+	if _, err := layer.Extract(draft, io.TeeReader(store.ContextReader(ctx, stream), h), opt); err != nil {
 		return err
 	}
-	if got := hex.EncodeToString(h.Sum(nil)); want.Algorithm != "sha256" || got != want.Hex {
-		return fmt.Errorf("its digest is sha256:%s, not %s", got, want)
+	if got := "sha256:" + hex.EncodeToString(h.Sum(nil)); got != want {
+		return fmt.Errorf("its digest is %s, not %s", got, want)
 	}
 	if err := os.Chmod(draft, 0o755); err != nil {
 		return err

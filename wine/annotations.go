@@ -132,6 +132,12 @@ func readWishes(annotations map[string]string) (w wishes, err error) {
 	return w, nil
 }
 
+// CheckAnnotations refuses what no Windows container can have. Those that are not winbox's are not looked at.
+func CheckAnnotations(annotations map[string]string) error {
+	_, err := readWishes(annotations)
+	return err
+}
+
 // DisplayOf is the display of a container with these annotations.
 func DisplayOf(annotations map[string]string) (Display, error) {
 	d, err := ParseDisplay(annotations[annotationDisplay])

@@ -1,10 +1,14 @@
-// Winbox-images unpacks images for winbox, which runs it: `winbox runtime install`. It is a program of its own because
-// what talks to registries would cost every start of winbox time.
+// Winbox-images does for winbox, which runs it, what concerns images: it is a program of its own because what talks to
+// registries would cost every start of winbox time.
+//
+//	winbox-images REQUEST
+//
+// carries out a [request.Request], which is JSON: the verbs of `winbox image`.
 //
 //	winbox-images unpack IMAGE DIR
 //
 // unpacks the image of an OCI layout, an archive or a registry into the new folder DIR, writes lines "DONE TOTAL" while it
-// does, and at last the image's labels as JSON.
+// does, and at last the image's labels as JSON: `winbox runtime install` runs it.
 package main
 
 import (
@@ -14,33 +18,56 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"winbox/images"
 	"winbox/images/layer"
+	"winbox/images/request"
+	"winbox/images/store"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
-func run(args []string, stdout, stderr io.Writer) int {
-	if len(args) != 3 || args[0] != "unpack" {
-		fmt.Fprintln(stderr, "usage: winbox-images unpack IMAGE DIR (winbox runtime install runs it)")
-		return 2
-	}
+func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
+	// Layers go through in blocks: more memory would not make it faster.
+	debug.SetMemoryLimit(80 << 20)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	labels, err := images.Unpack(ctx, args[1], args[2], layer.DefaultLimits, func(done, total int) {
-		fmt.Fprintf(stdout, "%d %d\n", done, total)
-	})
-	if err == nil {
-		if labels == nil {
-			labels = map[string]string{}
+	if len(args) == 3 && args[0] == "unpack" {
+		if err := unpack(ctx, args[1], args[2], stdout); err != nil {
+			fmt.Fprintln(stderr, err)
+			return 1
 		}
-		err = json.NewEncoder(stdout).Encode(labels)
+		return 0
 	}
-	if err != nil {
-		fmt.Fprintln(stderr, err)
+	var r request.Request
+	if len(args) != 1 || json.Unmarshal([]byte(args[0]), &r) != nil {
+		fmt.Fprintln(stderr, "winbox-images is run by winbox: see `winbox image --help`")
+		return 2
+	}
+	c := &command{Request: r, ctx: ctx, store: store.Open(r.DataRoot), stdin: stdin, stdout: stdout, stderr: stderr}
+	if err := c.run(); err != nil {
+		c.bar.done()
+		if ctx.Err() != nil {
+			err = fmt.Errorf("image %s: interrupted", r.Verb)
+		}
+		fmt.Fprintf(stderr, "winbox: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
 		return 1
 	}
 	return 0
+}
+
+func unpack(ctx context.Context, image, to string, stdout io.Writer) error {
+	labels, err := images.Unpack(ctx, image, to, layer.DefaultLimits, func(done, total int) {
+		fmt.Fprintf(stdout, "%d %d\n", done, total)
+	})
+	if err != nil {
+		return err
+	}
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	return json.NewEncoder(stdout).Encode(labels)
 }

@@ -1,53 +1,315 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
 	"text/tabwriter"
 
+	"github.com/docker/go-units"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
 
+	"winbox/images/request"
+	"winbox/images/store"
+	"winbox/oci"
+	"winbox/preload"
 	"winbox/preload/prelink"
+	"winbox/wine"
 )
 
-func imageCommand(*globals) *cli.Command {
+// imageActions are what can be done with images: how many arguments each takes, and its flags.
+var imageActions = map[string]struct {
+	least, most int
+	want        string
+	flags       []string
+}{
+	"pack": {1, 1000, "DIR or FILE, and the program's arguments", []string{"tag", "entrypoint", "env", "workdir", "user", "label", "annotation", "boot", "stop", "stop-signal",
+		"memory", "drive", "display", "encoding", "layer", "compression"}},
+	"ls":      {0, 0, "no arguments", []string{"json"}},
+	"inspect": {1, 1000, "NAMEs", nil},
+	"rm":      {1, 1000, "NAMEs", nil},
+	"prune":   {0, 0, "no arguments", []string{"all", "dry-run", "json"}},
+	"save":    {1, 1000, "NAMEs", []string{"output", "format"}},
+	"load":    {1, 1, "one FILE or folder", []string{"tag", "max-size", "max-files", "quiet"}},
+	"pull":    {1, 1000, "NAMEs", []string{"max-size", "max-files", "quiet"}},
+	"push":    {1, 2, "NAME, and another one in the registry", []string{"quiet"}},
+	"unpack":  {2, 2, "NAME and DIR", []string{"max-size", "max-files"}},
+	"prelink": {1, 1, "one folder", []string{"dry-run", "drop-signatures", "programs", "json"}},
+}
+
+const imageVerbs = "pack|ls|inspect|rm|prune|save|load|pull|push|unpack|prelink"
+
+func imageCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:      "image",
-		Usage:     "prelink the libraries of an application",
-		ArgsUsage: "prelink DIR",
-		Description: `prelink rewrites the libraries (DLLs) in DIR and the folders below it, so that no
-loader has to change them: none has a base that another library or a program of
-DIR has, and all can be mapped from their files. Their memory is then shared by
-all containers that have the same files. A library that is signed, or is .NET's,
-Wine's or Windows' own is left alone; one without relocations keeps its base.
+		Usage:     "pack applications as OCI images, and keep, move and prelink them",
+		ArgsUsage: imageVerbs + " [ARGUMENT...]",
+		Description: `pack makes an image of a folder of Windows files, or of one program: only these
+are in it, since winbox brings Wine along. The program is the only one, or the one
+at the top, or --entrypoint. The same files make the same image, wherever and
+whenever: times are SOURCE_DATE_EPOCH's, or of 1980. It prints the digest.
 
-A second time, nothing changes. A container that runs meanwhile keeps the files
-it has opened. Each file is replaced as a whole or not at all; exit code 1 when
-one could not be read or replaced. With --json, addresses are strings of
-hexadecimal digits with 0x.
+ls lists the images, inspect shows some as JSON. rm removes names, and what nobody
+needs any more; prune also what was left, and with --all every image that no
+container uses. A NAME may be a digest, or its first eight digits or more.
 
-    winbox image prelink --dry-run ./app`,
+pull gets images from registries, push puts one there, with the passwords of
+docker's or podman's configuration; what was broken off is gone on with. save
+writes images to an archive, load reads those of docker, podman and others, or
+of standard input (-). unpack makes a bundle of an image, for any OCI runtime.
+
+prelink rewrites the libraries (DLLs) in a folder and those below, so that no
+loader has to change them, and all containers share their memory. A library that
+is signed, or is .NET's, Wine's or Windows' own is left alone. Each file is
+replaced as a whole or not at all; exit code 1 when one could not be.
+
+    winbox image pack ./app -t registry.example.org/app:1.0
+    winbox image push registry.example.org/app:1.0
+    winbox launch registry.example.org/app:1.0`,
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "prelink: only say what would be done"},
+			&cli.StringFlag{Name: "tag", Aliases: []string{"t"}, Usage: "pack, load: what the image is called, `NAME`, such as app:1.0"},
+			&cli.StringFlag{Name: "entrypoint", Usage: "pack: the program, `FILE` in the folder, or its path in the image"},
+			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "pack: environment variable `NAME=VALUE`"},
+			&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "pack: `FOLDER` it starts in, such as C:\\app or /app"},
+			&cli.StringFlag{Name: "user", Usage: "pack: who it runs as, `UID[:GID]`"},
+			&cli.StringSliceFlag{Name: "label", Usage: "pack: label `NAME=VALUE`"},
+			&cli.StringSliceFlag{Name: "annotation", Usage: "pack: annotation of the manifest, `NAME=VALUE`"},
+			&cli.StringFlag{Name: "boot", Usage: "pack: what is started before the program, `BOOT`: minimal, auto or full"},
+			&cli.StringFlag{Name: "stop", Usage: "pack: what a signal becomes, `EVENT`, as with launch"},
+			&cli.StringFlag{Name: "stop-signal", Usage: "pack: `SIGNAL` that engines stop it with"},
+			&cli.StringFlag{Name: "memory", Aliases: []string{"m"}, Usage: "pack: memory that it should have, `SIZE`; a label, which limits nothing"},
+			&cli.StringSliceFlag{Name: "drive", Usage: "pack: `LETTER=PATH` of the image that is a drive, such as e=/app/data"},
+			&cli.StringFlag{Name: "display", Usage: "pack: where its windows are, `DISPLAY`, as with launch"},
+			&cli.StringFlag{Name: "encoding", Usage: "pack: what it takes its text for, `ENCODING`, as with launch"},
+			&cli.StringSliceFlag{Name: "layer", Usage: "pack: files that match `PATTERN` are a layer of their own, since they seldom change"},
+			&cli.StringFlag{Name: "compression", Usage: "pack: of layers, `KIND`: gzip (default) or zstd"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "save: `FILE` to write"},
+			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "save: `FORMAT`: oci-archive (default), oci (a folder) or docker-archive"},
+			&cli.StringFlag{Name: "max-size", Usage: "load, pull, unpack: allow files of up to `SIZE`, instead of 64 GiB or a hundred times the compressed"},
+			&cli.IntFlag{Name: "max-files", Usage: "load, pull, unpack: allow `NUMBER` of files, instead of 500000"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "load, pull, push: show no progress"},
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "prune: remove images with a name, too"},
+			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "prune, prelink: only say what would be done"},
 			&cli.BoolFlag{Name: "drop-signatures", Usage: "prelink: rewrite signed files too, which are not signed then"},
 			&cli.BoolFlag{Name: "programs", Usage: "prelink: rewrite programs (EXEs) too, at the bases they have"},
-			&cli.BoolFlag{Name: "json", Usage: "prelink: print JSON"},
+			&cli.BoolFlag{Name: "json", Usage: "ls, prune, prelink: print JSON"},
 		},
 		Action: func(c *cli.Context) error {
-			switch verb := c.Args().First(); {
-			case verb == "":
-				return errors.New("image: what to do? (winbox image prelink DIR)")
-			case verb != "prelink":
-				return fmt.Errorf("image: %q is not prelink", verb)
-			case c.NArg() != 2:
-				return errors.New("image prelink: needs one folder: winbox image prelink [--dry-run] DIR")
+			verb := c.Args().First()
+			if verb == "" {
+				return errors.New("image: what to do? (winbox image " + imageVerbs + ")")
 			}
-			opt := prelink.Options{DryRun: c.Bool("dry-run"), DropSignatures: c.Bool("drop-signatures"), Programs: c.Bool("programs")}
-			return prelinkFolder(c.App.Writer, c.Args().Get(1), opt, c.Bool("json"))
+			action, known := imageActions[verb]
+			if !known {
+				return fmt.Errorf("image: %q is none of %s", verb, strings.ReplaceAll(imageVerbs, "|", ", "))
+			}
+			args := c.Args().Tail()
+			if len(args) < action.least || len(args) > action.most {
+				return fmt.Errorf("image %s: needs %s", verb, action.want)
+			}
+			for _, flag := range c.LocalFlagNames() {
+				if len(flag) > 1 && !slices.Contains(action.flags, flag) {
+					return fmt.Errorf("image %s: has no flag --%s", verb, flag)
+				}
+			}
+			if verb == "prelink" {
+				opt := prelink.Options{DryRun: c.Bool("dry-run"), DropSignatures: c.Bool("drop-signatures"), Programs: c.Bool("programs")}
+				return prelinkFolder(c.App.Writer, args[0], opt, c.Bool("json"))
+			}
+			r, err := g.imageRequest(c, verb, args)
+			if err != nil {
+				return err
+			}
+			if verb == "unpack" {
+				return g.unpackBundle(c, r)
+			}
+			if err := g.images(c.Context, r, c.App.Reader, c.App.Writer); err != nil || verb != "rm" {
+				return err
+			}
+			return g.images(c.Context, &request.Request{Verb: "prune", DataRoot: g.dataRoot, Quiet: true}, nil, c.App.Writer)
 		},
 	}
+}
+
+// imageRequest is what winbox-images is to do.
+func (g *globals) imageRequest(c *cli.Context, verb string, args []string) (*request.Request, error) {
+	r := &request.Request{
+		Verb: verb, Args: args, DataRoot: g.dataRoot, Tag: c.String("tag"), Entrypoint: c.String("entrypoint"), Env: c.StringSlice("env"), Workdir: c.String("workdir"),
+		User: c.String("user"), StopSignal: c.String("stop-signal"), Labels: c.StringSlice("label"), Annotations: c.StringSlice("annotation"),
+		Layers: c.StringSlice("layer"), Compression: c.String("compression"), Output: c.String("output"), Format: c.String("format"),
+		JSON: c.Bool("json"), All: c.Bool("all"), DryRun: c.Bool("dry-run"), MaxFiles: c.Int("max-files"), Quiet: c.Bool("quiet"), Own: map[string]string{},
+	}
+	if r.MaxFiles < 0 {
+		return nil, fmt.Errorf("--max-files: %d is not a number of files", r.MaxFiles)
+	}
+	if size := c.String("max-size"); size != "" {
+		n, err := units.RAMInBytes(size)
+		if err != nil || n <= 0 {
+			return nil, fmt.Errorf("--max-size: %q is not a size such as 100g", size)
+		}
+		r.MaxSize = n
+	}
+	if c.IsSet("memory") {
+		n, err := units.RAMInBytes(c.String("memory"))
+		if err != nil || n < smallestMemory {
+			return nil, fmt.Errorf("--memory: %q is not a size such as 512m, of %s at least", c.String("memory"), preload.FormatSize(smallestMemory))
+		}
+		r.Own[recommendedMemory] = strconv.FormatInt(n, 10)
+	}
+	for flag, annotation := range map[string]string{"boot": "io.winbox.boot", "stop": "io.winbox.stop", "display": "io.winbox.display", "encoding": "io.winbox.encoding"} {
+		if c.IsSet(flag) {
+			r.Own[annotation] = c.String(flag)
+		}
+	}
+	if drives := c.StringSlice("drive"); len(drives) > 0 {
+		r.Own["io.winbox.drives"] = strings.Join(drives, ",")
+	}
+	if err := wine.CheckAnnotations(r.Own); err != nil {
+		return nil, fmt.Errorf("image %s: %w", verb, err)
+	}
+	return r, nil
+}
+
+// recommendedMemory is the label of an image that says how many bytes of memory its program should have.
+const recommendedMemory = "io.winbox.memory"
+
+// images has winbox-images carry out a request, with the caller's terminal; it says itself what was wrong.
+func (g *globals) images(ctx context.Context, r *request.Request, in io.Reader, out io.Writer) error {
+	program, err := wine.FindUnpacker()
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(program, string(text))
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, g.stderr
+	// A terminal sends its signals to both; others are passed on.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	done := make(chan bool)
+	defer close(done)
+	go func() {
+		for {
+			select {
+			case sig := <-signals:
+				cmd.Process.Signal(sig)
+			case <-ctx.Done():
+				cmd.Process.Signal(syscall.SIGTERM)
+				return
+			case <-done:
+				return
+			}
+		}
+	}()
+	err = cmd.Wait()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.Exited() {
+		return &exitError{code: exit.ExitCode()}
+	}
+	return err
+}
+
+// unpackBundle makes a bundle of an image.
+func (g *globals) unpackBundle(c *cli.Context, r *request.Request) error {
+	image, err := store.Open(g.dataRoot).Find(r.Args[0])
+	if err != nil {
+		return err
+	}
+	spec, err := imageSpec(image)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", r.Args[0], err)
+	}
+	dir := r.Args[1]
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	if g.rootless {
+		oci.Rootless(spec, uint32(os.Geteuid()), uint32(os.Getegid()))
+	}
+	data, err := json.MarshalIndent(spec, "", "\t")
+	if err == nil {
+		r.Args[1] = filepath.Join(dir, "rootfs")
+		err = g.images(c.Context, r, nil, c.App.Writer)
+	}
+	if err == nil {
+		err = writeNew(filepath.Join(dir, "config.json"), append(data, '\n'))
+	}
+	if err != nil {
+		os.RemoveAll(dir)
+	}
+	return err
+}
+
+// imageSpec is the configuration of a container of an image.
+func imageSpec(image *store.Image) (*specs.Spec, error) {
+	config := image.Config.Config
+	args := slices.Concat(config.Entrypoint, config.Cmd)
+	if len(args) == 0 || args[0] == "" {
+		return nil, errors.New("it does not say which program to run")
+	}
+	spec := oci.NewSpec()
+	if err := runWindows(spec, args[0]); err != nil {
+		return nil, err
+	}
+	spec.Root.Readonly = false
+	spec.Process.Args = append(spec.Process.Args, args[1:]...)
+	spec.Process.Env = append(spec.Process.Env, config.Env...)
+	if config.WorkingDir != "" {
+		spec.Process.Cwd = config.WorkingDir
+	}
+	user, err := imageUser(config.User)
+	if err != nil {
+		return nil, err
+	}
+	spec.Process.User = user
+	spec.Annotations = map[string]string{}
+	for _, from := range []map[string]string{config.Labels, image.Manifest.Annotations} {
+		for name, value := range from {
+			if slices.Contains(wine.Annotations(), name) {
+				spec.Annotations[name] = value
+			}
+		}
+	}
+	if config.StopSignal != "" { // annotations of the image specification, "Conversion to OCI Runtime Configuration"
+		spec.Annotations["org.opencontainers.image.stopSignal"] = config.StopSignal
+	}
+	return spec, nil
+}
+
+// imageUser reads the user of an image: names would be those of its /etc/passwd, which images of Windows files lack.
+func imageUser(user string) (u specs.User, err error) {
+	uid, gid, _ := strings.Cut(user, ":")
+	for _, id := range []struct {
+		text string
+		to   *uint32
+	}{{uid, &u.UID}, {gid, &u.GID}} {
+		if id.text == "" || id.text == "root" {
+			continue
+		}
+		n, err := strconv.ParseUint(id.text, 10, 31)
+		if err != nil {
+			return u, fmt.Errorf("its user %q is not a number", id.text)
+		}
+		*id.to = uint32(n)
+	}
+	return u, nil
 }
 
 // prelinked is one element of the output of "winbox image prelink --json". Its

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"winbox/preload/pe"
@@ -58,9 +59,15 @@ func TestImagePrelinkGolden(t *testing.T) {
 
 func TestImageErrors(t *testing.T) {
 	c := command{t, filepath.Join(t.TempDir(), "state")}
-	c.fail("image prelink: needs one folder: winbox image prelink [--dry-run] DIR", "image", "prelink")
-	c.fail("image prelink: needs one folder: winbox image prelink [--dry-run] DIR", "image", "prelink", "a", "b")
-	c.fail("image: what to do? (winbox image prelink DIR)", "image")
-	c.fail("image: \"pack\" is not prelink", "image", "pack", "a")
+	c.fail("image prelink: needs one folder", "image", "prelink")
+	c.fail("image prelink: needs one folder", "image", "prelink", "a", "b")
+	c.fail("image: what to do? (winbox image "+imageVerbs+")", "image")
+	c.fail("image: \"burn\" is none of "+strings.ReplaceAll(imageVerbs, "|", ", "), "image", "burn", "a")
+	c.fail("image ls: needs no arguments", "image", "ls", "a")
+	c.fail("image ls: has no flag --tag", "image", "ls", "--tag", "a")
+	c.fail("--memory: \"1k\" is not a size such as 512m, of 16 MiB at least", "image", "pack", "a", "--memory", "1k")
+	c.fail("image pack: annotations: io.winbox.boot: boot profile \"fast\": want minimal, auto or full", "image", "pack", "a", "--boot", "fast")
+	c.fail("image pack: annotations: io.winbox.drives: \"data\": want LETTER=PATH[,...], such as z=/", "image", "pack", "a", "--drive", "data")
+	c.fail("--max-size: \"much\" is not a size such as 100g", "image", "pull", "a", "--max-size", "much")
 	c.fail("image prelink: open none: no such file or directory", "image", "prelink", "none")
 }

@@ -56,6 +56,8 @@ func choices(command string, o *option) []string {
 		return []string{"minimal", "auto", "full"}
 	case "rootless":
 		return []string{"auto", "true", "false"}
+	case "compression":
+		return []string{"gzip", "zstd"}
 	case "wow64":
 		return []string{"i386", "new", "none"}
 	case "cwd":
@@ -87,7 +89,7 @@ func arguments(command string) [][]string {
 	case "launch", "inspect":
 		return [][]string{{"FILE"}}
 	case "image":
-		return [][]string{{"prelink"}, {"FILE"}}
+		return [][]string{strings.Split(imageVerbs, "|"), {"FILE"}}
 	case "runtime":
 		return [][]string{{"build", "install", "ls", "prune", "rm", "verify"}}
 	case "completion":

@@ -136,6 +136,30 @@ func (b *Blob) Abort() error {
 // Suspend ends the blob; who adds it next goes on with what there is.
 func (b *Blob) Suspend() error { return b.file.Close() }
 
+// Draft makes a folder that done removes, or, when this process is killed, whoever uses the store next. Who calls it has a
+// hold.
+func (s *Store) Draft() (dir string, done func() error, err error) {
+	for {
+		if dir, err = os.MkdirTemp(s.ingestDir(), newBlob); err != nil {
+			return "", nil, s.Explain(err)
+		}
+		f, err := os.Open(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = flock(f, unix.LOCK_EX)
+		}
+		if err != nil {
+			return "", nil, errors.Join(err, os.RemoveAll(dir))
+		}
+		if same(f, dir) {
+			return dir, func() error { return errors.Join(os.RemoveAll(dir), f.Close()) }, nil
+		}
+		f.Close()
+	}
+}
+
 // Put adds data, such as a manifest.
 func (s *Store) Put(ctx context.Context, data []byte) (Digest, error) {
 	d := DigestOf(data)
@@ -197,8 +221,8 @@ func (s *Store) Unpack(ctx context.Context, diffID Digest, open func() (io.ReadC
 	}
 	defer stream.Close()
 	h := sha256.New()
-	opt := layer.Options{Limits: limits, Whiteouts: true, Owners: os.Geteuid() == 0 && !inUserNamespace()}
-	if sum, err = layer.Extract(tree, io.TeeReader(contextReader{ctx, stream}, h), opt); err != nil {
+	opt := layer.Options{Limits: limits, Whiteouts: true, Owners: KeepsOwners()}
+	if sum, err = layer.Extract(tree, io.TeeReader(ContextReader(ctx, stream), h), opt); err != nil {
 		return sum, s.Explain(err)
 	}
 	if got := Digest(digestPrefix + hex.EncodeToString(h.Sum(nil))); got != diffID {
@@ -214,13 +238,15 @@ func (s *Store) Unpack(ctx context.Context, diffID Digest, open func() (io.ReadC
 	return sum, syncFolder(filepath.Join(s.Dir(), "layers"))
 }
 
-// inUserNamespace tells whether the owners of files are mapped: not all can be set then.
-func inUserNamespace() bool {
+// KeepsOwners tells whether files can be given the owners that an image says: by root, unless owners are mapped.
+func KeepsOwners() bool {
 	data, err := os.ReadFile("/proc/self/uid_map")
-	return err == nil && strings.Join(strings.Fields(string(data)), " ") != "0 0 4294967295"
+	return os.Geteuid() == 0 && err == nil && strings.Join(strings.Fields(string(data)), " ") == "0 0 4294967295"
 }
 
-// A contextReader ends with its context.
+// ContextReader reads until its context ends.
+func ContextReader(ctx context.Context, from io.Reader) io.Reader { return contextReader{ctx, from} }
+
 type contextReader struct {
 	ctx context.Context
 	io.Reader
