@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // drivesDir is where the container mounts what drive letters other than C: lead to.
@@ -58,6 +60,20 @@ func ParseMount(s string) (Mount, error) {
 		return Mount{}, fmt.Errorf("mount %q: %w", s, err)
 	}
 	return m, nil
+}
+
+// Share is the mount of a bundle that shares a file or folder of the host. A home directory, or the root directory, needs
+// shareHome.
+func (m Mount) Share(shareHome bool) (specs.Mount, error) {
+	if _, err := parseTarget(m.Target); err != nil {
+		return specs.Mount{}, fmt.Errorf("mount %s: %w", m.Source, err)
+	}
+	source, err := shareable(m.Source, shareHome)
+	options := []string{"rbind", "rnosuid", "rnodev", "rprivate"}
+	if m.ReadOnly {
+		options = append(options, "rro")
+	}
+	return specs.Mount{Destination: m.Target, Type: "bind", Source: source, Options: options}, err
 }
 
 // target is a parsed Mount.Target.

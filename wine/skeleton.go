@@ -7,6 +7,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // User is the name of the Windows user in every container, whatever the Linux user: prefixes can be shared then.
@@ -151,6 +153,16 @@ func (r *Runtime) preloaders() []string {
 // networkFiles are mounted from the host when a program shares its network: name resolution and the certificates that
 // Wine's crypt32 imports.
 var networkFiles = []string{"/etc/resolv.conf", "/etc/hosts", caBundle}
+
+// NetworkMounts are the mounts of a container that shares the host's network: networkFiles.
+func NetworkMounts() (mounts []specs.Mount) {
+	for _, file := range networkFiles {
+		if source, err := filepath.EvalSymlinks(file); err == nil && isFile(source) {
+			mounts = append(mounts, bindFile(source, file))
+		}
+	}
+	return mounts
+}
 
 // driveLink gives the name of a drive's link in dosdevices and where it leads.
 func driveLink(letter byte) (name, to string) {

@@ -415,11 +415,7 @@ func (t *Template) base(opt Options) *specs.Spec {
 	if !opt.Network {
 		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})
 	} else {
-		for _, file := range networkFiles {
-			if source, err := filepath.EvalSymlinks(file); err == nil && isFile(source) {
-				spec.Mounts = append(spec.Mounts, bindFile(source, file))
-			}
-		}
+		spec.Mounts = append(spec.Mounts, NetworkMounts()...)
 	}
 	for _, p := range t.Runtime.visible() {
 		spec.Mounts = append(spec.Mounts, t.bindVisible(p))

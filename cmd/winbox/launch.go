@@ -39,8 +39,8 @@ const (
 func launchCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:      "launch",
-		Usage:     "run one Windows program in a sandbox",
-		ArgsUsage: "PROGRAM [ARGUMENT...]",
+		Usage:     "run one Windows program, or the one of an image, in a sandbox",
+		ArgsUsage: "PROGRAM|IMAGE [ARGUMENT...]",
 		Description: `The program gets the current folder, read-write, as drive D:, its own folder,
 read-only, as the next drive when it lies elsewhere, and what --mount adds;
 nothing else of the host. PROGRAM is a file, or the name of one of Windows' own
@@ -128,6 +128,9 @@ func (l *launch) run() error {
 	if l.display, err = l.findDisplay(); err != nil {
 		return err
 	}
+	if os.Getenv(insideImage) != "" {
+		return l.runImage()
+	}
 	if l.pipes, err = wine.ParsePipes(l.c.String("pipes")); err != nil {
 		return fmt.Errorf("--pipes: %w", err)
 	}
@@ -157,15 +160,19 @@ func (l *launch) run() error {
 		}
 	}
 	if err != nil {
+		image, found := l.findImage()
+		if found != nil {
+			return found
+		}
+		if image != nil {
+			template.Hold.Close()
+			return l.enterImage(image)
+		}
 		return &exitError{code: preload.ExitCode(err), err: err}
 	}
 	l.id = newID(l.c.Args().First())
-	if file := l.c.String("status-file"); file != "" {
-		// Opened now: that it cannot be written should not show when the program has run.
-		if l.statusFile, err = os.Create(file); err != nil {
-			return fmt.Errorf("--status-file: %w", err)
-		}
-		defer l.statusFile.Close()
+	if err := l.openStatus(); err != nil {
+		return err
 	}
 	if dir := l.c.String("prefix"); dir != "" {
 		if l.prefix, err = wine.OpenPersistent(dir); err != nil {
@@ -296,6 +303,11 @@ func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sand
 		// What the program wrote to the registry is still with the wineserver when it ends.
 		opt.StopGrace = 10 * time.Second
 	}
+	return l.runSandbox(opt)
+}
+
+// runSandbox runs the container of the options.
+func (l *launch) runSandbox(opt sandbox.Options) (*sandbox.Result, error) {
 	if l.c.Bool("print-program") {
 		return nil, printProgram(l.c, opt)
 	}
@@ -309,7 +321,7 @@ func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sand
 		if l.vnc != nil {
 			go l.vnc.serve(ctx, l.scratch)
 		}
-		if l.statusFile != nil {
+		if l.statusFile != nil && l.image != nil {
 			watcher = observe(ct, l.image.Layout, filepath.Base(l.program.Host))
 		}
 	})

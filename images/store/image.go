@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"winbox/internal/leanjson"
 )
 
@@ -217,14 +219,37 @@ func (s *Store) Untag(ctx context.Context, name string) error {
 // useFile is where the folder of a container says which image it uses.
 const useFile = "image.json"
 
-// Use notes in the folder of a container that it uses an image: neither its blobs nor its layers are removed while that
-// is there. Who calls it has a hold.
-func (s *Store) Use(container string, i *Image) error {
-	data, err := json.Marshal(i.Descriptor)
-	if err != nil {
-		return err
+// use is its content.
+type use struct {
+	Image Descriptor `json:"image"`
+	// State is the container's state directory: as long as that is there, so is the container.
+	State string `json:"state"`
+}
+
+// Use makes the folder of a container that uses an image: neither its blobs nor its layers are removed while the
+// container's state directory is there, or the result is open, in whatever process. Who calls it has a hold.
+func (s *Store) Use(container, state string, i *Image) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(container), 0o755); err != nil {
+		return nil, err
 	}
-	return os.WriteFile(filepath.Join(container, useFile), data, 0o644)
+	if err := os.Mkdir(container, 0o755); err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(use{i.Descriptor, state})
+	if err == nil {
+		err = os.WriteFile(filepath.Join(container, useFile), data, 0o644)
+	}
+	var lock *os.File
+	if err == nil {
+		lock, err = os.Open(container)
+	}
+	if err == nil {
+		err = flock(lock, unix.LOCK_SH)
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(container))
+	}
+	return lock, nil
 }
 
 // A User is a container that uses an image.
@@ -232,11 +257,18 @@ type User struct {
 	// Container is the name of its folder, which begins with its ID.
 	Container string
 	Image     Descriptor
+	// gone tells that it was killed before it had a state directory, or lost that.
+	gone bool
 }
 
 // Users lists the containers that use images.
 func (s *Store) Users() ([]User, error) {
-	files, err := filepath.Glob(filepath.Join(s.dataRoot, "containers", "*", useFile))
+	all, err := s.users()
+	return slices.DeleteFunc(all, func(u User) bool { return u.gone }), err
+}
+
+func (s *Store) users() ([]User, error) {
+	files, err := filepath.Glob(filepath.Join(s.containers(), "*", useFile))
 	if err != nil {
 		return nil, err
 	}
@@ -249,11 +281,33 @@ func (s *Store) Users() ([]User, error) {
 		if err != nil {
 			return nil, err
 		}
-		var d Descriptor
-		if err := leanjson.Unmarshal(data, &d); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+		var u use
+		if err = leanjson.Unmarshal(data, &u); err == nil {
+			err = u.Image.Digest.Check()
 		}
-		users = append(users, User{Container: filepath.Base(filepath.Dir(file)), Image: d})
+		if err != nil { // killed while it wrote it
+			users = append(users, User{Container: filepath.Base(filepath.Dir(file)), gone: !s.held(filepath.Dir(file))})
+			continue
+		}
+		_, err = os.Lstat(u.State)
+		users = append(users, User{
+			Container: filepath.Base(filepath.Dir(file)), Image: u.Image, gone: errors.Is(err, fs.ErrNotExist) && !s.held(filepath.Dir(file)),
+		})
 	}
 	return users, nil
 }
+
+func (s *Store) containers() string { return filepath.Join(s.dataRoot, "containers") }
+
+// held tells whether somebody has the result of Use open.
+func (s *Store) held(dir string) bool {
+	f, err := os.Open(dir)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return flock(f, unix.LOCK_EX|unix.LOCK_NB) != nil
+}
+
+// MountPoint is an empty folder, on which the root file system of a container is mounted in a mount namespace of its own.
+func (s *Store) MountPoint() string { return filepath.Join(s.Dir(), "mnt") }

@@ -19,7 +19,7 @@ var ErrBusy = errors.New("others add to the image store, or start containers of 
 
 // Pruned is something that nobody needs.
 type Pruned struct {
-	// Kind is "name", "blob", "layer" or "draft".
+	// Kind is "name", "blob", "layer", "draft", or "container" for what one that was killed has left.
 	Kind string `json:"kind"`
 	// Name is a name, a digest, or what a draft is called.
 	Name string `json:"name"`
@@ -66,13 +66,21 @@ func (s *Store) Prune(ctx context.Context, opt PruneOptions) ([]Pruned, error) {
 }
 
 func (s *Store) prune(ctx context.Context, opt PruneOptions) (list []Pruned, err error) {
-	users, err := s.Users()
+	users, err := s.users()
 	if err != nil {
 		return nil, err
 	}
 	inUse := make(map[Digest]bool)
 	for _, u := range users {
-		inUse[u.Image.Digest] = true
+		if !u.gone {
+			inUse[u.Image.Digest] = true
+			continue
+		}
+		p := Pruned{Kind: "container", Name: u.Container, path: filepath.Join(s.containers(), u.Container)}
+		if p.Size, err = diskUsage(p.path); err != nil {
+			return nil, err
+		}
+		list = append(list, p)
 	}
 	named, err := s.List()
 	if err != nil {

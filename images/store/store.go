@@ -51,7 +51,7 @@ func (s *Store) make() error {
 	if err := os.Mkdir(s.Dir(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	for _, dir := range []string{"blobs", "blobs/sha256", "layers", "ingest"} {
+	for _, dir := range []string{"blobs", "blobs/sha256", "layers", "ingest", "mnt"} {
 		if err := os.Mkdir(filepath.Join(s.Dir(), dir), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}

@@ -142,7 +142,12 @@ func TestStore(t *testing.T) {
 	// The container that uses it keeps an image that has lost its name.
 	box := filepath.Join(s.dataRoot, "containers", "box-1")
 	image, err := s.Find("one")
-	if err := errors.Join(err, os.MkdirAll(box, 0o755), s.Use(box, image)); err != nil {
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := t.TempDir()
+	lock, err := s.Use(box, filepath.Join(state, "box"), image)
+	if err != nil {
 		t.Fatal(err)
 	}
 	add(t, s, "one", own)
@@ -166,10 +171,14 @@ func TestStore(t *testing.T) {
 	if !s.HasTree(DigestOf(shared)) || !s.Has(one.Digest) {
 		t.Error("what the container uses is gone")
 	}
-	if err := os.RemoveAll(box); err != nil {
+	if err := errors.Join(os.Mkdir(filepath.Join(state, "box"), 0o755), lock.Close()); err != nil {
 		t.Fatal(err)
 	}
-	prune(PruneOptions{}, "blob blob blob layer")
+	prune(PruneOptions{}, "") // it has a state directory by now
+	if err := os.Remove(filepath.Join(state, "box")); err != nil {
+		t.Fatal(err)
+	}
+	prune(PruneOptions{}, "container blob blob blob layer") // and now it was killed
 	prune(PruneOptions{All: true}, "name blob blob blob layer")
 	if got := contents(t, s); got != "[0 0 0]" {
 		t.Errorf("contents %s", got)
