@@ -57,7 +57,7 @@ const window = 32 << 10
 var gzipFormat = format{
 	block: 1 << 20,
 	open: func() (func(block, before []byte, last bool) ([]byte, error), error) {
-		w, err := flate.NewWriter(io.Discard, 6)
+		w, err := flate.NewWriter(io.Discard, 7) // smaller than gzip -6, in less time
 		return func(block, before []byte, last bool) ([]byte, error) {
 			var out bytes.Buffer
 			out.Grow(len(block)/2 + 1024)
@@ -106,7 +106,6 @@ type compressor struct {
 	order chan chan result
 	free  chan []byte
 	done  chan error
-	err   error
 }
 
 type job struct {

@@ -166,7 +166,7 @@ func (l *launch) run() error {
 		}
 		if image != nil {
 			template.Hold.Close()
-			return l.enterImage(image)
+			return l.enterImage()
 		}
 		return &exitError{code: preload.ExitCode(err), err: err}
 	}

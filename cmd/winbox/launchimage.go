@@ -67,15 +67,15 @@ func (l *launch) findImage() (*store.Image, error) {
 }
 
 // enterImage is the first step.
-func (l *launch) enterImage(image *store.Image) error {
+func (l *launch) enterImage() error {
 	images := store.Open(l.dataRoot)
 	hold, err := images.Peek()
 	if err != nil {
 		return err
 	}
 	defer hold.Close()
-	// It might have been removed before the hold.
-	if image, err = images.Find(l.c.Args().First()); err != nil {
+	image, err := images.Find(l.c.Args().First()) // again: it may have been removed before the hold
+	if err != nil {
 		return err
 	}
 	if slices.ContainsFunc(image.Config.RootFS.DiffIDs, func(id store.Digest) bool { return !images.HasTree(id) }) {
