@@ -15,6 +15,7 @@
 #include <ddk/wdm.h>
 
 #include "devices.h"
+#include "names.h"
 
 /* Calls that wdm.h lacks; ntdll has them under these names. */
 NTSTATUS NTAPI NtDeviceIoControlFile(HANDLE, HANDLE, PVOID, PVOID, PIO_STATUS_BLOCK, ULONG, PVOID, ULONG, PVOID, ULONG);
@@ -51,15 +52,6 @@ static struct stand_in stand_ins[] = {
 };
 
 #define EACH(s) (struct stand_in *s = stand_ins; s < stand_ins + sizeof(stand_ins) / sizeof(stand_ins[0]); s++)
-
-static UNICODE_STRING name_of(const WCHAR *s)
-{
-	USHORT n = 0;
-
-	while (s[n])
-		n++;
-	return (UNICODE_STRING){ n * sizeof(WCHAR), (n + 1) * sizeof(WCHAR), (WCHAR *)s };
-}
 
 /* The handle of the driver's device, kept with a request as long as that is passed on. */
 #define PASSED_TO(irp) ((irp)->Tail.Overlay.DriverContext[0])

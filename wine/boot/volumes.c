@@ -9,6 +9,8 @@
  */
 #include <ntifs.h>
 
+#include "names.h"
+
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /* Wine's, and what the driver kit's headers leave out. */
@@ -18,55 +20,7 @@ NTSTATUS NTAPI NtSetInformationProcess(HANDLE, ULONG, PVOID, ULONG);
 NTSTATUS NTAPI NtTerminateProcess(HANDLE, NTSTATUS);
 NTSTATUS NTAPI NtCreateEvent(PHANDLE, ACCESS_MASK, POBJECT_ATTRIBUTES, ULONG, BOOLEAN);
 NTSTATUS NTAPI NtSetEvent(HANDLE, PLONG);
-NTSTATUS NTAPI RtlQueryEnvironmentVariable_U(PWSTR, PUNICODE_STRING, PUNICODE_STRING);
 #define PROCESS_MAKE_SYSTEM 1000 /* ProcessWineMakeProcessSystem */
-
-static size_t length(const WCHAR *s)
-{
-	size_t n = 0;
-	while (s[n])
-		n++;
-	return n;
-}
-
-static UNICODE_STRING name_of(const WCHAR *s)
-{
-	UNICODE_STRING u = { (USHORT)(length(s) * sizeof(WCHAR)), (USHORT)((length(s) + 1) * sizeof(WCHAR)), (WCHAR *)s };
-	return u;
-}
-
-static OBJECT_ATTRIBUTES attributes(HANDLE root, UNICODE_STRING *name)
-{
-	OBJECT_ATTRIBUTES a;
-	InitializeObjectAttributes(&a, name, OBJ_CASE_INSENSITIVE | OBJ_OPENIF, root, NULL);
-	return a;
-}
-
-/* environment copies a variable of this process; it is empty when there is none. */
-static void environment(const WCHAR *name, WCHAR *value, size_t size)
-{
-	UNICODE_STRING key = name_of(name), to = { 0, (USHORT)((size - 1) * sizeof(WCHAR)), value };
-
-	if (RtlQueryEnvironmentVariable_U(NULL, &key, &to))
-		to.Length = 0;
-	value[to.Length / sizeof(WCHAR)] = 0;
-}
-
-/* The compiler may call these by itself; there is no C library. */
-void *memset(void *to, int c, size_t n)
-{
-	for (char *p = to; n--;)
-		*p++ = (char)c;
-	return to;
-}
-
-void *memcpy(void *to, const void *from, size_t n)
-{
-	char *p = to;
-	for (const char *q = from; n--;)
-		*p++ = *q++;
-	return to;
-}
 
 /* volume is one drive. */
 struct volume {

@@ -16,34 +16,11 @@
  *   - Run, RunOnce, RunServices, pending renames and wininit.ini are left alone.
  */
 #include "auto.h"
+#include "names.h"
 
 #include <cpuid.h>
 
-/* The compiler may call these by itself; there is no C library. */
-void *memset(void *to, int c, size_t n)
-{
-	for (char *p = to; n--;)
-		*p++ = (char)c;
-	return to;
-}
-
-void *memcpy(void *to, const void *from, size_t n)
-{
-	char *p = to;
-	for (const char *q = from; n--;)
-		*p++ = *q++;
-	return to;
-}
-
 /* ---- strings ---- */
-
-static size_t length(const WCHAR *s)
-{
-	size_t n = 0;
-	while (s[n])
-		n++;
-	return n;
-}
 
 static BOOL equal(const WCHAR *a, const WCHAR *b)
 {
@@ -78,29 +55,6 @@ static void add_number(struct text *t, ULONG value, unsigned base, unsigned digi
 		ordered[i] = reversed[n - 1 - i];
 	ordered[n] = 0;
 	add(t, ordered);
-}
-
-static UNICODE_STRING name_of(const WCHAR *s)
-{
-	UNICODE_STRING u = { (USHORT)(length(s) * sizeof(WCHAR)), (USHORT)((length(s) + 1) * sizeof(WCHAR)), (WCHAR *)s };
-	return u;
-}
-
-static OBJECT_ATTRIBUTES attributes(HANDLE root, UNICODE_STRING *name)
-{
-	OBJECT_ATTRIBUTES a;
-	InitializeObjectAttributes(&a, name, OBJ_CASE_INSENSITIVE | OBJ_OPENIF, root, NULL);
-	return a;
-}
-
-/* environment copies a variable of this process; it is empty when there is none. */
-static void environment(const WCHAR *name, WCHAR *value, size_t size)
-{
-	UNICODE_STRING key = name_of(name), to = { 0, (USHORT)((size - 1) * sizeof(WCHAR)), value };
-
-	if (RtlQueryEnvironmentVariable_U(NULL, &key, &to))
-		to.Length = 0;
-	value[to.Length / sizeof(WCHAR)] = 0;
 }
 
 /* ---- registry ---- */
