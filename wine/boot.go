@@ -61,6 +61,10 @@ const (
 	bootProfile = "WINBOX_BOOT"
 )
 
+// keepRegistry is the variable that has the boot program save the registry soon after it changes (boot/keep.c).
+// Wine's own boot knows nothing of it.
+const keepRegistry = "WINBOX_KEEP"
+
 // choose sets the variables that make a process of the container boot Wine so.
 func (b Boot) choose(env map[string]string) {
 	delete(env, bootProfile)

@@ -300,6 +300,9 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	if b.wishes.boot.minimal() && image.needsVolumes(program, arguments) {
 		p.Env = append(p.Env, volumesSetting(b.volumes(onDrives, t.Prefix())))
 	}
+	if b.kept != nil {
+		p.Env = append(p.Env, keepRegistry+"=1")
+	}
 	lean := leanFor(b.wishes.boot, b.wishes.display, p.Env) && !b.files.Exists(localtime) && !zoned(around) && Lean(file)
 	prefix, above, err := b.prefix(t, scratch, users, lean)
 	if err != nil {
@@ -738,7 +741,7 @@ func (r *Runtime) inContainer(env []string, boot Boot, display map[string]string
 		have[name] = value
 	}
 	windowsVariables(have)
-	for _, name := range []string{volumes, lineVariable, pipesVariable, consoleName} { // of the main process, whose environment exec takes over
+	for _, name := range []string{volumes, lineVariable, pipesVariable, consoleName, keepRegistry} { // of the main process, whose environment exec takes over
 		delete(have, name)
 	}
 	delete(have, "TZ")

@@ -137,6 +137,9 @@ func (t *Template) Container(opt Options) (*Container, error) {
 		}
 		env = append(env, volumesSetting(shared.volumes(of)))
 	}
+	if opt.Prefix != nil {
+		env = append(env, keepRegistry+"=1")
+	}
 	spec.Process.Env = env
 	spec.Process.Cwd = cwd
 	boot := opt.Boot

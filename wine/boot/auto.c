@@ -75,9 +75,10 @@ static void pass_on(HANDLE client, HANDLE server, HANDLE end)
 	}
 }
 
-/* Signalled when the last process has ended that is not one of the system; and when the service manager has started what
- * starts by itself, drivers among it. */
-static HANDLE session_end, started;
+HANDLE session_end;
+
+/* Signalled when the service manager has started what starts by itself, drivers among it. */
+static HANDLE started;
 
 /* The process of the service manager, once somebody has started it, and whether somebody has tried. */
 static HANDLE  manager_process;
@@ -136,7 +137,7 @@ BOOLEAN services_run(void)
 
 /* release gives back the pages of the stacks that Wine's ntdll clears when a thread begins, 960 KiB each: this process has a
  * long wait before it. Above what is kept there is room for the frames of a thread that waits. */
-static void release(void)
+void release(void)
 {
 	enum { KEPT = 1 << 15 };
 	HANDLE                   thread = NULL, next;

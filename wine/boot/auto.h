@@ -15,4 +15,13 @@ HANDLE watch(void);
 /* serve starts the services when one of these is asked for, and returns when the session ends. */
 void serve(HANDLE pipe);
 
+/* session_end is signalled when the last process has ended that is not one of the system, once this process is one. */
+extern HANDLE session_end;
+
+/* release gives back memory that this process does not need for a long wait. */
+void release(void);
+
+/* keep has the registry saved soon after each change, until the session ends. It is keep.c's. */
+DWORD WINAPI keep(void *unused);
+
 #endif

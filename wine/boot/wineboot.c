@@ -4,7 +4,7 @@
  * The first process that is started from Unix in a Wine session runs C:\windows\system32\wineboot.exe --init and waits
  * for the event \KernelObjects\__wineboot_event. Wine's own program then fills the shared page of user data and the
  * volatile part of the registry, and starts the service manager and its services. This one fills the same and starts
- * nothing, but for the profile `auto` (auto.c). It imports ntdll and kernel32 only, which every process has: another DLL would
+ * nothing, but for the profile `auto` (auto.c) and persistent prefixes (keep.c). It imports ntdll and kernel32 only, which every process has: another DLL would
  * cost a load in each cold start.
  *
  * Where Wine asks its own tables, this asks the processor (CPUID) or the NT interface. What differs on purpose:
@@ -682,7 +682,12 @@ void start(void)
 	if ((machine = open_root(L"\\Registry\\Machine")))
 		load_late(machine);
 	keep_booted(event, &attr);
-	if (pipe)
+	environment(L"WINBOX_KEEP", profile, COUNT(profile));
+	if (pipe) {
+		if (profile[0])
+			CloseHandle(CreateThread(NULL, 0, keep, NULL, 0, NULL));
 		serve(pipe);
+	} else if (profile[0])
+		keep(NULL);
 	NtTerminateProcess(this_process, 0);
 }
