@@ -1,6 +1,7 @@
 package test
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -116,6 +117,28 @@ func TestDrives(t *testing.T) {
 	for _, want := range []string{"drives=CDE\n", "D type=3 known=1 label= serial=1 readonly=1 system=NTFS sized=1 total=1048576", "E type=3 known=1"} {
 		if c.code() != 0 || !strings.Contains(c.text(), want) {
 			t.Errorf("exit code %d, output %q, error %q; want %q", c.code(), c.text(), c.err.String(), want)
+		}
+	}
+	// The drive of the image, whose root is read-only or not, without a volume and with one that is not.
+	for _, test := range []struct {
+		readOnly, volume bool
+		flag, written    int
+	}{{true, false, 1, 5}, {true, true, 0, 5}, {false, false, 0, 0}} {
+		bare := b.bareWith("tell.exe", "app/tell.exe")
+		bundle := b.bundle(func(s *specs.Spec) {
+			bare(s)
+			if s.Root.Readonly = test.readOnly; !test.volume {
+				s.Mounts = s.Mounts[:len(s.Mounts)-1]
+			}
+		}, "/app/tell.exe", "drive", "C", "drive", "D", "write", `D:\new.txt`)
+		c := b.call("run", "--bundle", bundle, b.id("flag")).wait()
+		for _, want := range []string{
+			"C type=3 known=1 label= serial=1 readonly=0", fmt.Sprintf("D type=3 known=1 label= serial=1 readonly=%d", test.flag),
+			fmt.Sprintf("D:\\new.txt=%d\n", test.written),
+		} {
+			if c.code() != 0 || !strings.Contains(c.text(), want) {
+				t.Errorf("%+v: exit code %d, output %q, error %q; want %q", test, c.code(), c.text(), c.err.String(), want)
+			}
 		}
 	}
 }

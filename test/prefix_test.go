@@ -98,6 +98,58 @@ func TestPrefixKilled(t *testing.T) {
 	}
 }
 
+// TestPrefixSaved kills everything a moment after a program wrote to the registry of a persistent prefix.
+func TestPrefixSaved(t *testing.T) {
+	t.Parallel()
+	for _, boot := range []string{"minimal", "auto"} {
+		t.Run(boot, func(t *testing.T) {
+			t.Parallel()
+			b := newBox(t)
+			prefix := filepath.Join(newDir(t), "prefix")
+			b.run("--prefix", prefix, "cmd", "/c", "exit 0").want(0, "")
+			writeFile(t, b.dir, "add.cmd", []byte("@for %%k in (HKCU HKLM) do @reg add %%k\\Software\\Soon /v %1 /d kept /f >nul\r\n"))
+			c := b.launch("--prefix", prefix, "--boot", boot, "cmd")
+			stdin := c.follow()
+			// Three times in less than the thirty seconds, or part of thirty, in which the wineserver by itself saves each time.
+			rounds := []string{"one", "two", "three"}
+			for deadline, i := time.Now().Add(patience), 0; i < len(rounds); {
+				fmt.Fprintf(stdin, "call add.cmd %s\r\n", rounds[i])
+				saved := func() bool {
+					for _, name := range []string{"user.reg", "system.reg"} {
+						if !strings.Contains(readFile(t, filepath.Join(prefix, name)), fmt.Sprintf("%q=%q\n", rounds[i], "kept")) {
+							return false
+						}
+					}
+					return true
+				}
+				for !saved() {
+					if time.Now().After(deadline) {
+						t.Fatalf("round %q is not on the disk", rounds[i])
+					}
+					time.Sleep(50 * time.Millisecond)
+				}
+				i++
+			}
+			id, pid := b.container()
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			c.wait()
+			stdin.Close()
+			b.call("delete", "--force", id).wait()
+			for _, name := range []string{"user.reg", "system.reg"} {
+				if err := wholeRegistry(filepath.Join(prefix, name)); err != nil {
+					t.Error(err)
+				}
+			}
+			again := b.run("--prefix", prefix, "cmd", "/c", `reg query HKCU\Software\Soon& reg query HKLM\Software\Soon`)
+			if strings.Count(again.text(), "kept") != 2*len(rounds) || again.code() != 0 {
+				t.Errorf("afterwards: exit code %d\n%s%s", again.code(), again.text(), again.err.String())
+			}
+		})
+	}
+}
+
 // wholeCount is a line of keep.c.
 var wholeCount = regexp.MustCompile(`^[0-9]+ and the same again [0-9]+$`)
 

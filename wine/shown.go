@@ -23,6 +23,8 @@ type shown struct {
 	letter byte
 	// view is the path in the container by which the drive shows its folder; empty for the folder itself.
 	view string
+	// writable says that a volume can be written to of those that it shows.
+	writable bool
 	// links are the absolute paths that it has, at the same places.
 	links []string
 	// given are the drives of the annotation.
@@ -143,7 +145,13 @@ func (s *shown) volumes(mounts []specs.Mount) {
 			continue
 		}
 		s.links = append(s.links, at)
+		s.writable = s.writable || !readOnlyMount(&m)
 	}
+}
+
+// readOnlyMount says whether a mount's options make it read-only.
+func readOnlyMount(m *specs.Mount) bool {
+	return slices.Contains(m.Options, "ro") || slices.Contains(m.Options, "rro")
 }
 
 // make makes the drives in a prefix that belongs to a user of the host. What a persistent prefix has of an earlier container

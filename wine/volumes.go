@@ -133,11 +133,12 @@ func (d *drives) volumes(prefix string) []volume {
 	return list
 }
 
-// volumes are the drives of a bundle; the root of its own is in the prefix.
+// volumes are the drives of a bundle; the root of its own is in the prefix. Under a read-only root that drive is read-only
+// unless it shows a writable volume. Drive C: never is as a whole.
 func (b *Bundle) volumes(onDrives []specs.Mount, prefix string) []volume {
 	list := []volume{volumeOf('c', prefix, false)}
 	if b.shown.letter != 0 {
-		list = append(list, volumeOf(b.shown.letter, prefix, false))
+		list = append(list, volumeOf(b.shown.letter, prefix, b.spec.Root.Readonly && !b.shown.writable))
 	}
 	for _, d := range b.shown.given {
 		list = append(list, volume{letter: d.letter, readOnly: d.path == "/" && b.spec.Root.Readonly})
@@ -148,7 +149,7 @@ func (b *Bundle) volumes(onDrives []specs.Mount, prefix string) []volume {
 			if m.Destination != path.Join(drivesDir, string(letter)) {
 				continue
 			}
-			if v.readOnly = slices.Contains(m.Options, "ro") || slices.Contains(m.Options, "rro"); path.IsAbs(m.Source) {
+			if v.readOnly = readOnlyMount(&m); path.IsAbs(m.Source) {
 				v = volumeOf(letter, m.Source, v.readOnly)
 			}
 		}
