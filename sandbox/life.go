@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -105,6 +106,26 @@ func (c *Container) lockAndRead() (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// AwaitEnd returns when the container's process has ended, or ctx has.
+//
+// # Errors
+//
+// [ErrNotRunning], of one that does not run.
+func (c *Container) AwaitEnd(ctx context.Context) error {
+	process, err := c.process()
+	if err != nil {
+		return err
+	}
+	defer process.Close()
+	// A pidfd is ready to be read when the process has ended (pidfd_open(2)).
+	for ctx.Err() == nil {
+		if n, err := pollFDs([]unix.PollFd{{Fd: int32(process.Fd()), Events: unix.POLLIN}}, 100); err != nil || n > 0 {
+			return err
+		}
+	}
+	return nil
 }
 
 // process opens the container's first process (pidfd_open(2)).

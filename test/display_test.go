@@ -252,6 +252,54 @@ func TestDisplayVNC(t *testing.T) {
 	}
 }
 
+// TestDisplayVNCBundle lets a VNC client into a container that an engine would have made, and out when it ends.
+func TestDisplayVNCBundle(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	writeFile(t, b.dir, "window.exe", []byte(readFile(t, windowOf(t, machines[0]))))
+	id, address := b.id("vnc"), filepath.Join(newDir(t), "vnc")
+	bare := b.bare("window.exe")
+	bundle := b.bundle(func(s *specs.Spec) {
+		bare(s)
+		s.Root.Readonly = false
+		s.Annotations = map[string]string{"io.winbox.display": "virtual=640x480", "io.winbox.vnc": "true"}
+	}, `C:\app\window.exe`)
+	c := b.call("run", "--bundle", bundle, id)
+	c.follow()
+	if line := strings.TrimSpace(c.line()); line != "screen 640x480" {
+		t.Errorf("the program says %q", line)
+	}
+	b.awaitWindow(id, 640, 480)
+	share := b.call("vnc", id, address)
+	if err := share.Start(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the socket", func() bool { _, err := os.Stat(address); return err == nil })
+	if line := b.call("vnc", id, address).wait().wantLine(1); !strings.Contains(line, "exists") {
+		t.Errorf("a second one says %q", line)
+	}
+	vnc := dialVNC(t, "unix", address)
+	if red := vnc.pixel(50, 200); vnc.width != 640 || red != windowRed {
+		t.Errorf("VNC shows %v where the window is red, %d wide", red, vnc.width)
+	}
+	vnc.typeKey('q')
+	if c.wait().code() != 7 {
+		t.Errorf("exit code %d, %q", c.code(), c.err.String())
+	}
+	share.wait().want(0, "")
+	if _, err := os.Stat(address); !os.IsNotExist(err) {
+		t.Errorf("the socket is left: %v", err)
+	}
+	for annotations, says := range map[[2]string]string{{"none", "true"}: "needs io.winbox.display", {"virtual", "yes"}: "neither true nor false"} {
+		bundle := b.bundle(func(s *specs.Spec) {
+			s.Annotations = map[string]string{"io.winbox.display": annotations[0], "io.winbox.vnc": annotations[1]}
+		}, "/box/window.exe")
+		if line := b.call("run", "--bundle", bundle, b.id("bad")).wait().wantLine(1); !strings.Contains(line, says) {
+			t.Errorf("%v: says %q", annotations, line)
+		}
+	}
+}
+
 // freePort is an address on which nobody listens.
 func freePort(t *testing.T) string {
 	t.Helper()

@@ -23,6 +23,7 @@ const (
 	annotationStrict     = "io.winbox.layout.strict"
 	annotationStop       = "io.winbox.stop"
 	annotationDisplay    = "io.winbox.display"
+	annotationVNC        = "io.winbox.vnc"
 	annotationLinger     = "io.winbox.linger"
 	annotationDrives     = "io.winbox.drives"
 
@@ -32,7 +33,7 @@ const (
 
 // Annotations lists them, as `winbox features` does.
 func Annotations() []string {
-	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationPrefix, annotationEncoding, annotationPipes, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop, annotationLinger, annotationDisplay, annotationDrives, annotationCommit, annotationProcessCommit}
+	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationPrefix, annotationEncoding, annotationPipes, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop, annotationLinger, annotationDisplay, annotationVNC, annotationDrives, annotationCommit, annotationProcessCommit}
 }
 
 // handler says how the first argument of a container is run.
@@ -143,6 +144,14 @@ func DisplayOf(annotations map[string]string) (Display, error) {
 	d, err := ParseDisplay(annotations[annotationDisplay])
 	if err != nil {
 		return d, fmt.Errorf("annotations: %s: %w", annotationDisplay, err)
+	}
+	switch value := annotations[annotationVNC]; {
+	case value == "true" && d.Kind == DisplayVirtual:
+		d.VNC = true
+	case value == "true":
+		return d, fmt.Errorf("annotations: %s: needs %s=%s", annotationVNC, annotationDisplay, DisplayVirtual)
+	case value != "" && value != "false":
+		return d, fmt.Errorf("annotations: %s: %q is neither true nor false", annotationVNC, value)
 	}
 	return d, nil
 }

@@ -149,6 +149,9 @@ func (t *Template) Container(opt Options) (*Container, error) {
 	spec.Annotations = map[string]string{annotationBoot: string(boot)}
 	if opt.Display.Kind != "" {
 		spec.Annotations[annotationDisplay] = string(opt.Display.Kind)
+		if opt.Display.VNC {
+			spec.Annotations[annotationVNC] = "true"
+		}
 	}
 	return &Container{Spec: spec, Overlays: overPrefix(above), Persistent: opt.Prefix, Prepare: func() error {
 		if opt.Preload != "" {

@@ -185,13 +185,15 @@ func (l *launch) run() error {
 	signals.Wait()
 	if address := l.c.String("vnc"); address != "" && !l.c.Bool("print-program") {
 		if l.vnc, err = listenVNC(l.c.Context, address); err != nil {
-			return err
+			return fmt.Errorf("--vnc: %w", err)
 		}
 	}
 	l.scratch = wine.Scratch(filepath.Join(l.dataRoot, "containers", l.id))
 	res, err := l.runIn(template, signals)
 	if l.vnc != nil {
-		err = errors.Join(err, l.vnc.close())
+		if failed := l.vnc.close(); failed != nil {
+			err = errors.Join(err, fmt.Errorf("--vnc: %w", failed))
+		}
 	}
 	if err != nil || !l.c.Bool("keep") {
 		// Usually gone with the container; not when there never was one.

@@ -113,6 +113,7 @@ var commands = []struct {
 	{"runtime", runtimeCommand},
 	{"maps", mapsCommand},
 	{"screenshot", screenshotCommand},
+	{"vnc", vncCommand},
 	{"doctor", doctorCommand},
 	{"create", createCommand},
 	{"start", startCommand},

@@ -80,7 +80,7 @@ func arguments(command string) [][]string {
 		return [][]string{{"ID"}}
 	case "stats":
 		return [][]string{{"ID"}, {"ID"}, {"ID"}, {"ID"}} // and more, which nobody types
-	case "screenshot":
+	case "screenshot", "vnc":
 		return [][]string{{"ID"}, {"FILE"}}
 	case "kill":
 		return [][]string{{"ID"}, {"SIGNAL"}}
