@@ -3,6 +3,7 @@ package test
 import (
 	"encoding/json"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -32,5 +33,14 @@ func TestDoctor(t *testing.T) {
 	}
 	if !failed["RLIMIT_AS"] || !failed["reserving"] || len(failed) != 2 {
 		t.Errorf("failed: %v", failed)
+	}
+
+	// Alone, without the program that unpacks images.
+	alone := *b
+	alone.winbox = writeFile(t, newDir(t), "winbox", []byte(readFile(t, b.winbox)))
+	for box, want := range map[*box]string{b: "ok +images +/", &alone: "warn +images +the program winbox-images"} {
+		if c := box.call("doctor").wait(); !regexp.MustCompile(`(?m)^  ` + want).MatchString(c.text()) {
+			t.Errorf("no line %q:\n%s", want, c.text())
+		}
 	}
 }

@@ -57,7 +57,7 @@ func (g *globals) examine() []diagnosis.Check {
 	built, err := wine.OpenStore(g.dataRoot).List()
 	runtime, hostErr := wine.Host()
 	all = append(all, wineChecks(runtime, hostErr, built, err)...)
-	return append(all, g.placeChecks()...)
+	return append(append(all, g.placeChecks()...), imagesCheck())
 }
 
 // wineChecks are about the runtimes: the host's Wine, and those that were built.
@@ -98,6 +98,15 @@ func wineChecks(host *wine.Runtime, hostErr error, built []wine.Record, listErr 
 		add("32-bit programs", diagnosis.Warn, "no Wine here runs them", build)
 	}
 	return all
+}
+
+// imagesCheck is about the program that unpacks images.
+func imagesCheck() diagnosis.Check {
+	file, err := wine.FindUnpacker()
+	if err != nil {
+		return diagnosis.Check{Area: "places", Name: "images", Status: diagnosis.Warn, Found: err.Error(), Remedy: "without it, no image and no runtime install: make install"}
+	}
+	return diagnosis.Check{Area: "places", Name: "images", Status: diagnosis.OK, Found: file}
 }
 
 // placeChecks are about where winbox keeps its things.
