@@ -84,7 +84,7 @@ func compile(opt *Options, group *cgroup.Group, filters *filterCache) (*program.
 		}
 	}
 	if opt.Windows && group != nil && group.DiesInPieces() {
-		po.OOMEvent, po.OOMCount = next, next+1 // the last, as a group that cannot be had has none
+		po.OOMEvent, po.OOMCount = next, next+1
 	}
 	if group != nil {
 		if po.Host.Cgroups, err = cgroupMounts(group, opt.Rootless); err != nil {

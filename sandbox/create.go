@@ -293,7 +293,7 @@ func (n *creation) make(group *cgroup.Group) error {
 	if err := n.makeResctrl(); err != nil {
 		return err
 	}
-	if err := n.spawn(p, encoded); err != nil {
+	if err := n.spawn(p, encoded, group); err != nil {
 		return err
 	}
 	if err := announce(n.rec.PID, n.opt.PIDFD, n.opt.PIDFile); err != nil {
@@ -379,7 +379,7 @@ func (n *creation) setGroup(group *cgroup.Group) {
 }
 
 // spawn starts the init ELF and sees it through the program.
-func (n *creation) spawn(p *program.Program, encoded []byte) error {
+func (n *creation) spawn(p *program.Program, encoded []byte, group *cgroup.Group) error {
 	spec := n.opt.Bundle.Spec
 	ns, err := program.ParseNamespaces(spec)
 	if err != nil {
@@ -427,8 +427,8 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 		defer closeAll(lower)
 		o.extra = append(o.extra, lower...)
 	}
-	if n.opt.Windows && n.group != nil && n.group.DiesInPieces() {
-		event, count, err := n.group.OOMFiles()
+	if n.opt.Windows && group != nil && group.DiesInPieces() {
+		event, count, err := n.oomFiles()
 		if err != nil {
 			return err
 		}
@@ -485,6 +485,23 @@ func (n *creation) spawn(p *program.Program, encoded []byte) error {
 	}
 	n.opt.listener = n.sendListener
 	return n.init.awaitCreated(p, n.opt, n.hookPoints(spec.Hooks))
+}
+
+// oomFiles opens what tells of the OOM killer. The program counts on two descriptors: for a group that could not be had
+// there are two that never tell anything, or others, such as that of the start, would get their numbers.
+func (n *creation) oomFiles() (event, count *os.File, err error) {
+	if n.group != nil {
+		return n.group.OOMFiles()
+	}
+	if count, err = os.Open(os.DevNull); err != nil {
+		return nil, nil, err
+	}
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		count.Close()
+		return nil, nil, fmt.Errorf("make an eventfd: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "no OOM event"), count, nil
 }
 
 // hookPoints says which hooks run at which report of the program.
