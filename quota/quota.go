@@ -12,7 +12,9 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"golang.org/x/sys/unix"
+	"winbox/internal/sizes"
 )
 
 // LimitsPath is where the library looks for the limits, CountersDir where it makes the file of the counters, and
@@ -80,7 +82,7 @@ func ParseCommit(s string) (uint64, error) {
 	if s == "off" {
 		return NoCommitLimit, nil
 	}
-	size, err := units.RAMInBytes(s)
+	size, err := sizes.Parse(s)
 	switch {
 	case err != nil || size < 0:
 		return 0, fmt.Errorf("%q is neither a size such as 512m nor off", s)

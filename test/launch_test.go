@@ -133,6 +133,12 @@ func TestBadFlags(t *testing.T) {
 	for _, words := range [][]string{
 		{"--memory", "much", look},
 		{"--memory", "-1", look},
+		{"--memory", "0", look},
+		{"--memory", "99999999999999g", look},
+		{"--memory", "1gg", look},
+		{"--pids", "-1", look},
+		{"--cpus", "-1", look},
+		{"--cpus", "99999", look},
 		{"--cpus", "0", look},
 		{"--cpus", "NaN", look},
 		{"--pids", "0", look},

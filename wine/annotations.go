@@ -4,8 +4,7 @@ import (
 	"fmt"
 	"path"
 
-	"github.com/docker/go-units"
-
+	"winbox/internal/sizes"
 	"winbox/preload"
 	"winbox/quota"
 )
@@ -162,7 +161,7 @@ func DisplayOf(annotations map[string]string) (Display, error) {
 //
 // A sentence that quotes what is no size, or is more than [preload.MaxSharedHeap].
 func ParseSharedHeap(s string) (uint64, error) {
-	size, err := units.RAMInBytes(s)
+	size, err := sizes.Parse(s)
 	switch {
 	case err != nil || size < 0:
 		return 0, fmt.Errorf("%q is not a size such as 16m", s)

@@ -14,11 +14,11 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/docker/go-units"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"winbox/internal/sizes"
 	"winbox/oci"
 	"winbox/preload"
 	"winbox/preload/pe"
@@ -115,7 +115,10 @@ type launch struct {
 	// quota has the limits of commit.
 	quota quota.Limits
 	// vnc lets VNC clients in; nil without --vnc.
-	vnc *relay
+	vnc      *relay
+	template *wine.Template
+	// need is what a small program takes to start, in bytes; 0: it has not been measured.
+	need uint64
 	// observed is what was seen of the address space, for the status file.
 	observed *layoutStatus
 }
@@ -170,7 +173,7 @@ func (l *launch) run() error {
 		}
 		return &exitError{code: preload.ExitCode(err), err: err}
 	}
-	l.id = newID(l.c.Args().First())
+	l.template, l.id = template, newID(l.c.Args().First())
 	if err := l.openStatus(); err != nil {
 		return err
 	}
@@ -395,6 +398,9 @@ func (l *launch) limits() (*specs.LinuxResources, error) {
 	res := &specs.LinuxResources{}
 	if l.c.String("memory") != "" {
 		limit, err := l.memoryLimit()
+		if err == nil {
+			err = l.checkMemory(limit)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -420,18 +426,31 @@ func (l *launch) limits() (*specs.LinuxResources, error) {
 	return res, nil
 }
 
-// smallestMemory is what Wine needs to start at all, with some room.
+// smallestMemory is what the smallest Windows programs need with Wine, some of it committed but not touched, and some room.
 const smallestMemory = 16 << 20
 
 func (l *launch) memoryLimit() (int64, error) {
-	limit, err := units.RAMInBytes(l.c.String("memory"))
+	limit, err := sizes.Parse(l.c.String("memory"))
 	if err != nil {
-		return 0, fmt.Errorf("--memory: %q is not a size such as 512m", l.c.String("memory"))
-	}
-	if limit < smallestMemory {
-		return 0, fmt.Errorf("--memory: %s is less than %s, which Windows programs need to start", preload.FormatSize(uint64(limit)), preload.FormatSize(smallestMemory))
+		return 0, fmt.Errorf("--memory: %w", err)
 	}
 	return limit, nil
+}
+
+// checkMemory refuses a memory limit with which no program starts, and says how much one takes.
+func (l *launch) checkMemory(limit int64) error {
+	if limit >= smallestMemory {
+		return nil
+	}
+	need, err := uint64(0), error(nil)
+	if l.template != nil { // an image's own Wine is not measured
+		need, err = l.startMemory(l.c.Context, l.template)
+	}
+	if err != nil || need == 0 {
+		return fmt.Errorf("--memory: %s is less than %s, which Windows programs need to start", preload.FormatSize(uint64(limit)), preload.FormatSize(smallestMemory))
+	}
+	return fmt.Errorf("--memory: %s is less than %s, the least for a Windows program: a small one took %s here to start and end",
+		preload.FormatSize(uint64(limit)), preload.FormatSize(smallestMemory), preload.FormatSize(need))
 }
 
 // status is what --status-file tells.
@@ -469,7 +488,15 @@ func (l *launch) finish(res *sandbox.Result) error {
 		if err == nil {
 			of = preload.FormatSize(uint64(limit))
 		}
-		end = &exitError{code: exitOutOfMemory, err: fmt.Errorf("out of memory: limit %s, container %s", of, l.id)}
+		message := fmt.Sprintf("out of memory: limit %s, container %s", of, l.id)
+		const small = 4 * smallestMemory // it may have been too little to start
+		if l.need == 0 && err == nil && limit < small && l.template != nil {
+			l.need, _ = l.startMemory(context.Background(), l.template)
+		}
+		if l.need != 0 {
+			message += "; to start, a small program took " + preload.FormatSize(l.need)
+		}
+		end = &exitError{code: exitOutOfMemory, err: errors.New(message)}
 	}
 	if l.statusFile != nil {
 		if err := l.writeStatus(res, end.code, oom); err != nil {

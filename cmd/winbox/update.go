@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 
-	"github.com/docker/go-units"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
 
+	"winbox/internal/sizes"
 	"winbox/oci"
 	"winbox/sandbox"
 	"winbox/wine"
@@ -41,6 +42,7 @@ var limitFlags = []limitFlag{
 	{"memory", "memory, such as 512m; -1 for no limit", func(r *specs.LinuxResources, s string) error { return number(&r.Memory.Limit, s, parseSize) }},
 	{"memory-reservation", "memory that is left when memory runs short", func(r *specs.LinuxResources, s string) error { return number(&r.Memory.Reservation, s, parseSize) }},
 	{"memory-swap", "memory and swap together; -1 for no limit", func(r *specs.LinuxResources, s string) error { return number(&r.Memory.Swap, s, parseSize) }},
+	{"memory-swappiness", "how readily memory is swapped out, 0 to 100; cgroup v1 only", func(r *specs.LinuxResources, s string) error { return number(&r.Memory.Swappiness, s, parseUint) }},
 	{"pids-limit", "number of tasks; -1 for no limit", func(r *specs.LinuxResources, s string) error { return number(&r.Pids.Limit, s, parseInt) }},
 }
 
@@ -64,8 +66,8 @@ func updateCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:  "update",
 		Usage: "change the limits of a container",
-		Description: `Limits that are not given, or zero, stay as they are; --cpu-burst, --cpu-idle and
---pids-limit may be zero. Rules for devices are left alone.
+		Description: `Limits that are not given, or zero, stay as they are; --cpu-burst, --cpu-idle,
+--memory-swappiness and --pids-limit may be zero. Rules for devices are left alone.
 
     winbox update --memory 512m --pids-limit 100 box1
     echo '{"cpu": {"quota": 50000, "period": 100000}}' | winbox update -r - box1`,
@@ -117,6 +119,9 @@ func resources(c *cli.Context) (*specs.LinuxResources, error) {
 		if err := f.set(res, c.String(f.name)); err != nil {
 			return nil, fmt.Errorf("--%s: %q is not a number that fits", f.name, c.String(f.name))
 		}
+		if c.String(f.name) == "0" && !slices.Contains([]string{"cpu-burst", "cpu-idle", "pids-limit", "memory-swappiness", "cpuset-cpus", "cpuset-mems"}, f.name) {
+			slog.Warn("--" + f.name + " 0: no effect; the limit stays as it is")
+		}
 	}
 	if file == "" {
 		if c.NumFlags() == 0 {
@@ -157,5 +162,5 @@ func parseSize(s string) (int64, error) {
 	if s == "-1" {
 		return -1, nil
 	}
-	return units.RAMInBytes(s)
+	return sizes.Parse(s)
 }
