@@ -132,8 +132,11 @@ func ReadLimits(name string) (*Limits, error) {
 }
 
 // Apply takes over what a section of limits says; what it does not name stays. It may be nil. In the section, -1 is no
-// limit, and 0 none that is named.
-func (l *Limits) Apply(res *specs.LinuxResources) {
+// limit, and 0 none that is named. Of swap, no more counts than the machine has: podman and docker give each container
+// that has a memory limit as much swap again, be there any or not.
+func (l *Limits) Apply(res *specs.LinuxResources) { l.apply(res, hostSwap()) }
+
+func (l *Limits) apply(res *specs.LinuxResources, swap uint64) {
 	if res == nil {
 		res = &specs.LinuxResources{}
 	}
@@ -164,9 +167,9 @@ func (l *Limits) Apply(res *specs.LinuxResources) {
 	case l.Memory == 0:
 		l.Commit = 0
 	case l.MemoryAndSwap != 0:
-		l.Commit = max(l.Memory, l.MemoryAndSwap)
+		l.Commit = l.Memory + min(swap, l.MemoryAndSwap-min(l.Memory, l.MemoryAndSwap))
 	default:
-		l.Commit = l.Memory + hostSwap()
+		l.Commit = l.Memory + swap
 	}
 }
 

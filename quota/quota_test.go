@@ -33,7 +33,7 @@ func TestLimitsFile(t *testing.T) {
 
 func TestApply(t *testing.T) {
 	n, none, u := func(i int64) *int64 { return &i }, (*specs.LinuxResources)(nil), func(i uint64) *uint64 { return &i }
-	swap := hostSwap()
+	const swap = 30
 	for _, test := range []struct {
 		name string
 		res  *specs.LinuxResources
@@ -43,10 +43,12 @@ func TestApply(t *testing.T) {
 		{"empty", &specs.LinuxResources{Memory: &specs.LinuxMemory{}, CPU: &specs.LinuxCPU{}}, Limits{Memory: 10, Commit: 10 + swap, CPUQuota: 20, CPUPeriod: 30}},
 		{"lifted", &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: n(-1)}, CPU: &specs.LinuxCPU{Quota: n(-1)}}, Limits{CPUPeriod: 30}},
 		{"changed", &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: n(40)}, CPU: &specs.LinuxCPU{Quota: n(50), Period: u(60)}}, Limits{Memory: 40, Commit: 40 + swap, CPUQuota: 50, CPUPeriod: 60}},
-		{"with swap", &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: n(40), Swap: n(100)}}, Limits{Memory: 40, MemoryAndSwap: 100, Commit: 100, CPUQuota: 20, CPUPeriod: 30}},
+		{"some swap", &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: n(40), Swap: n(60)}}, Limits{Memory: 40, MemoryAndSwap: 60, Commit: 60, CPUQuota: 20, CPUPeriod: 30}},
+		{"more swap than there is", &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: n(40), Swap: n(100)}}, Limits{Memory: 40, MemoryAndSwap: 100, Commit: 70, CPUQuota: 20, CPUPeriod: 30}},
+		{"no swap", &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: n(40), Swap: n(40)}}, Limits{Memory: 40, MemoryAndSwap: 40, Commit: 40, CPUQuota: 20, CPUPeriod: 30}},
 	} {
 		got := Limits{Memory: 10, CPUQuota: 20, CPUPeriod: 30}
-		if got.Apply(test.res); got != test.want {
+		if got.apply(test.res, swap); got != test.want {
 			t.Errorf("%s: got %+v, want %+v", test.name, got, test.want)
 		}
 	}

@@ -344,19 +344,24 @@ func TestBundleForced(t *testing.T) {
 	}
 }
 
-// TestBundleMemory checks that the limit of the bundle holds.
+// TestBundleMemory checks that the limit of the bundle holds: the program is refused memory, or is killed if it is not.
 func TestBundleMemory(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
 	b.program("allocate")
 	limit := int64(64 << 20)
-	bundle := b.bundle(func(s *specs.Spec) {
-		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &limit, Swap: &limit}
-	}, "/box/allocate.exe", "500")
-	if c := b.call("run", "--bundle", bundle, b.id("memory")).wait(); c.code() != 137 {
-		t.Errorf("exit code %d\n%s%s", c.code(), c.text(), c.err.String())
+	for commit, want := range map[string]int{"": 3, "off": 137} {
+		bundle := b.bundle(func(s *specs.Spec) {
+			s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &limit, Swap: &limit}
+			if commit != "" {
+				s.Annotations = map[string]string{"io.winbox.memory.commit": commit}
+			}
+		}, "/box/allocate.exe", "500")
+		if c := b.call("run", "--bundle", bundle, b.id("memory")).wait(); c.code() != want {
+			t.Errorf("commit %q: exit code %d, want %d\n%s%s", commit, c.code(), want, c.text(), c.err.String())
+		}
+		b.wantNothing(b.id("memory"))
 	}
-	b.wantNothing(b.id("memory"))
 }
 
 // TestBundleReserve checks that a range that is asked for is taken before the program begins.

@@ -242,7 +242,7 @@ func TestContainerSpec(t *testing.T) {
 		t.Fatal(err)
 	}
 	upper := filepath.Join(scratch.Prefix(), "upper")
-	for name, want := range map[string]string{"dosdevices/d:": "../drive_d", "drive_d/volume": "/volume", "drive_d/srv/deep/data": "/srv/deep/data", "drive_c/users/1000": "winbox", "dosdevices/e:": drivesDir + "/e", "drive_c/app": "/app"} {
+	for name, want := range map[string]string{"dosdevices/d:": "/run/winbox/drive_d", "drive_d/volume": "/volume", "drive_d/srv/deep/data": "/srv/deep/data", "drive_c/users/1000": "winbox", "dosdevices/e:": drivesDir + "/e", "drive_c/app": "/app"} {
 		if to, err := os.Readlink(filepath.Join(upper, name)); to != want {
 			t.Errorf("%s → %q, %v", name, to, err)
 		}

@@ -64,6 +64,8 @@ func runWindows(spec *specs.Spec, program string) error {
 	}
 	p := spec.Process
 	p.Args, p.Terminal = []string{program}, false
+	// Windows programs expect to write to drive C:.
+	spec.Root.Readonly = false
 	p.Env = slices.DeleteFunc(p.Env, func(e string) bool { return strings.HasPrefix(e, "TERM=") })
 	spec.Linux.Seccomp = seccomp.Default()
 	return nil

@@ -255,7 +255,10 @@ windows() {
 	expect_match 'windows: a folder as a drive' 0 'Everything is Ok' "${run[@]}" "${drive[@]}" $image w 7za.exe a 'D:\out.7z' 'D:\*.txt'
 	expect 'windows: what it has written' 0 "$(seq 10000)" "${run[@]}" "${drive[@]}" $image w 7za.exe e -so 'D:\out.7z'
 
-	expect_match 'windows: out of memory: exit code' 137 '' "${run[@]}" --memory-limit 67108864 $image woom 7za.exe b 1 -md25
+	expect_match 'windows: too little memory, and the program says so' 8 'allocate' \
+		"${run[@]}" --memory-limit 67108864 $image wless 7za.exe b 1 -md25
+	expect_match 'windows: out of memory: exit code' 137 '' "${run[@]}" --memory-limit 67108864 \
+		--annotation io.winbox.memory.commit=off $image woom 7za.exe b 1 -md25
 	check 'windows: out of memory: event' eventually event /tasks/oom woom
 
 	check 'windows: detached' "${detached[@]}" $image wstay 7za.exe b 1000 -mmt1

@@ -68,7 +68,9 @@ expect 'Z: on request' 0 'there' crlf box --annotation io.winbox.drives=z=/ $ima
 # ---- Limits, life
 
 expect_match '-m: enough' 0 'Everything is Ok' box -m 512m "${drive[@]}" $image 7za.exe t 'D:\out.7z'
-expect_match '-m: too little' 137 . box -m 64m $image 7za.exe b 1 -md25
+expect_match '-m: too little, and the program says so' 8 'allocate' box -m 64m $image 7za.exe b 1 -md25
+expect_match '-m: too little, and nothing refused' 137 . \
+	box -m 64m --annotation io.winbox.memory.commit=off $image 7za.exe b 1 -md25
 start c -m 256m $image 7za.exe b 1000 -mmt1
 check 'it runs' eventually logged c '^7-Zip'
 expect '-m: the limit seen inside' 0 268435456 podman exec c cat /sys/fs/cgroup/memory/memory.limit_in_bytes
@@ -106,7 +108,7 @@ stops() {
 	remove s
 }
 stops 'stop: a console program with a handler' 7 'ctrl-shutdown cleaned up' stop.exe handle
-stops 'stop: one without' 0 '' stop.exe none
+stops 'stop: one without' 130 '' stop.exe none
 stops 'stop: a program with a window' 5 WM_CLOSE unsaved.exe close
 stops 'stop: one with something unsaved' 143 'WM_CLOSE WM_QUERYENDSESSION WM_ENDSESSION saved' unsaved.exe save
 stops 'stop: a program that ignores it' 137 ctrl-shutdown stop.exe ignore
