@@ -41,7 +41,7 @@ func TestSpecWindows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p := bundle.Spec.Process; !slices.Equal(p.Args, []string{want}) || p.Terminal || bundle.Spec.Linux.Seccomp == nil {
+		if p := bundle.Spec.Process; !slices.Equal(p.Args, []string{want}) || p.Terminal || bundle.Spec.Linux.Seccomp == nil || bundle.Spec.Root.Readonly {
 			t.Errorf("%s: arguments %q, terminal %v", given, p.Args, p.Terminal)
 		}
 	}

@@ -145,11 +145,15 @@ func (r run) command(t testing.TB, argv ...string) *exec.Cmd {
 	}
 	script += ` && exec "$@"`
 	args := []string{"-c", script, "sh"}
-	if r.fixed {
-		args = append(args, "setarch", "x86_64", "-R")
-	}
-	if r.legacy {
-		args = append(args, "setarch", "x86_64", "-L")
+	if r.fixed || r.legacy {
+		// In one go: setarch takes back what it is not asked for.
+		args = append(args, "setarch", "x86_64")
+		if r.fixed {
+			args = append(args, "-R")
+		}
+		if r.legacy {
+			args = append(args, "-L")
+		}
 	}
 	if r.preloader != "" {
 		args = append(args, r.preloader)
