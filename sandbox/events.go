@@ -87,20 +87,20 @@ func (c *Container) Watch(ctx context.Context, interval time.Duration, stats fun
 		if err != nil {
 			return nil, err
 		}
-		if now > kills {
-			kills = now
-			victims := []*OOMKill{nil}
-			if known := messages.kills(g.Path()); len(known) > 0 {
-				victims = victims[:0]
-				for i := range known {
-					victims = append(victims, &known[i])
-				}
-			}
-			for _, victim := range victims {
-				if err := oom(victim); err != nil {
+		// At the end the group may be gone before its count could be read: then the kernel's log tells.
+		if now > kills || ended {
+			known := messages.kills(g.Path())
+			for i := range known {
+				if err := oom(&known[i]); err != nil {
 					return nil, err
 				}
 			}
+			if now > kills && len(known) == 0 {
+				if err := oom(nil); err != nil {
+					return nil, err
+				}
+			}
+			kills = now
 		}
 		if err := look(); err != nil {
 			return nil, err

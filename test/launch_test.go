@@ -96,7 +96,8 @@ func TestShares(t *testing.T) {
 		{"current folder", []string{"cmd", "/c", "cd& type here.txt"}, 0, "D:\\\ncurrent folder", "", ""},
 		{"write", []string{"cmd", "/c", "echo x>new1.txt"}, 0, "", filepath.Join(b.dir, "new1.txt"), ""},
 		{"read-only", []string{"--read-only", "cmd", "/c", "type here.txt& echo x>new2.txt"}, 0, "current folder", "", filepath.Join(b.dir, "new2.txt")},
-		{"read-only C: is writable", []string{"--read-only", "cmd", "/c", `echo x>C:\new.txt& type C:\new.txt`}, 0, "x\n", "", ""},
+		{"read-only C:", []string{"--read-only", "cmd", "/c", `echo x>C:\new.txt& if not exist C:\new.txt echo refused`}, 0, "refused\n", "", ""},
+		{"read-only C: has a folder for temporary files", []string{"--read-only", "cmd", "/c", `echo x>%TEMP%\new.txt& type %TEMP%\new.txt`}, 0, "x\n", "", ""},
 		{"workdir", []string{"--workdir", `D:\SUB`, "cmd", "/c", "cd& type there.txt"}, 0, "D:\\sub\nbelow", "", ""},
 		{"workdir on C:", []string{"--workdir", `C:\Windows`, "cmd", "/c", "cd"}, 0, "C:\\windows\n", "", ""},
 		{"mount", []string{"--mount", other + ":E:", "cmd", "/c", `type E:\other.txt& echo x>E:\new3.txt`}, 0, "other folder", filepath.Join(other, "new3.txt"), ""},
@@ -390,7 +391,7 @@ func TestStatusFile(t *testing.T) {
 		{"large exit code", []string{"cmd", "/c", "exit 305419896"}, func(s status) bool {
 			return s.ExitCode == 0x78 && s.WindowsExitCode != nil && *s.WindowsExitCode == 0x12345678
 		}},
-		{"out of memory", []string{"--memory", "32m", allocate, "64"}, func(s status) bool { return s.OOMKilled && !s.TimedOut && s.ExitCode != 0 }},
+		{"out of memory", []string{"--memory", "32m", "--commit", "off", allocate, "64"}, func(s status) bool { return s.OOMKilled && !s.TimedOut && s.ExitCode != 0 }},
 		// The only one that surely runs long enough for its address space to be looked at.
 		{"timeout", []string{"--timeout", "5s", wait}, func(s status) bool {
 			return s.TimedOut && !s.OOMKilled && s.DurationSeconds >= 5 && s.Layout.ImageBase == "0x140000000" && s.Layout.ImageSize > 0 && s.Layout.Held > 0 && len(s.Layout.Broken) == 0

@@ -72,7 +72,7 @@ func newResidue(t *testing.T) *residue {
 		{0, []string{"--runtime", "host", "--memory", "256m", "--cpus", "1.5", "--pids", "50", "--network", "host", base}},
 		{0, []string{"--runtime", "host", "--rootless", base}},
 		{3, []string{"--runtime", "host", "cmd", "/c", "echo x>C:\\new.txt& reg add HKCU\\Software\\New /v v /d 1 >nul& exit 3"}},
-		{137, []string{"--runtime", "host", "--memory", "32m", token + "allocate.exe", "64"}},
+		{137, []string{"--runtime", "host", "--memory", "32m", "--commit", "off", token + "allocate.exe", "64"}},
 		{failed, []string{"--runtime", "host", "--mount", "missing:E:", base}},
 		{124, []string{"--runtime", "host", "--timeout", "300ms", token + "wait.exe"}},
 		{0, []string{"--runtime", "i386", token + "base32.exe"}},

@@ -159,7 +159,7 @@ func TestRuntimeBundle(t *testing.T) {
 						t.Fatal(err)
 					}
 					s.Annotations, s.Linux.Seccomp = map[string]string{annotation: kind}, profile
-				}, "/app/7za.exe", "a", "-mx1", "-mmt2", `C:\out.7z`, "/app/7za.exe")
+				}, "/app/7za.exe", "a", "-mx1", "-mmt2", `C:\windows\temp\out.7z`, "/app/7za.exe")
 				if c := b.call("run", "--bundle", bundle, b.id("profile")).wait(); c.code() != 0 || !strings.Contains(c.text(), "Everything is Ok") {
 					t.Errorf("%s: exit code %d, output %q, error %q", c, c.code(), c.text(), c.err.String())
 				}
