@@ -42,6 +42,8 @@ enum {
 	START_MS = 3000,
 	/* How long a program may take to end by itself when it has no choice. */
 	EXIT_MS = 1000,
+	/* The same, where its handlers seem to have returned. */
+	DOUBT_MS = 20,
 	MAX_WINDOWS = 1024,
 	/* Of a section of kernelbase.dll, in words. */
 	MAX_DATA = 1 << 16,
@@ -299,9 +301,10 @@ static void end_as_windows(HANDLE process, ULONG_PTR ntdll)
 /* When the event is final, the program is ended as soon as its handler has returned. */
 static int stop_console(DWORD event, const WCHAR *word, BOOL final)
 {
-	BOOL   mixed = FALSE;
-	HANDLE waited[] = { program.process, NULL };
+	BOOL      mixed = FALSE;
+	HANDLE    waited[] = { program.process, NULL };
 	ULONG_PTR console, ntdll;
+	DWORD     code;
 
 	if (examine(program.process, &console, &ntdll))
 		end_as_windows(program.process, ntdll);
@@ -310,7 +313,13 @@ static int stop_console(DWORD event, const WCHAR *word, BOOL final)
 		run_other(SECOND, word, NULL);
 	if (!waited[1])
 		return 1;
-	if (final && WaitForMultipleObjects(2, waited, FALSE, INFINITE) != WAIT_OBJECT_0)
+	/*
+	 * The thread ends with 1 when the handlers have returned (CtrlRoutine), and with the program's exit code when it is the
+	 * program that ends: then the code is to stay as it is.
+	 */
+	if (final && WaitForMultipleObjects(2, waited, FALSE, INFINITE) != WAIT_OBJECT_0 &&
+	    !(GetExitCodeThread(waited[1], &code) &&
+	      WaitForSingleObject(program.process, code == 1 ? DOUBT_MS : EXIT_MS) == WAIT_OBJECT_0))
 		end(program.process, CONTROL_C_EXIT);
 	return 0;
 }
