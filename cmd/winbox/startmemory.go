@@ -16,11 +16,7 @@ import (
 // startMemory measures how much memory a small Windows program takes here, with Wine: the peak of a container that runs one
 // of Windows' own. It is for the error of a limit that is too low.
 func (g *globals) startMemory(ctx context.Context, t *wine.Template) (peak uint64, err error) {
-	dir, err := os.MkdirTemp("", "winbox-measure-")
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(dir)
+	dir := filepath.Join(t.Root(), "tmp") // an empty folder, which no kill leaves behind
 	id := newID("measure")
 	scratch := wine.Scratch(filepath.Join(g.dataRoot, "containers", id))
 	defer os.RemoveAll(string(scratch))
