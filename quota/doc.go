@@ -8,6 +8,9 @@
 // ntdll.so and all else that is native in the process. Nobody else sees it: neither the Windows program nor the
 // environment that it hands on.
 //
+// The library does one more thing, as it is in every process and sees what they ask of the wineserver: it has a lean registry
+// completed (package wine).
+//
 // A container has:
 //
 //   - the library of each machine, at [Library];

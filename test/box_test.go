@@ -290,7 +290,7 @@ func (b *box) processes() []int {
 	return beside(b.t, first)
 }
 
-// booted waits until the boot program has ended in the box's containers, which completes a lean prefix first.
+// booted waits until the boot program has ended in the box's containers.
 func (b *box) booted() {
 	b.t.Helper()
 	for _, id := range b.containers() {

@@ -855,7 +855,11 @@ func InContainer(spec *specs.Spec, p *specs.Process, files *oci.Files) (*Execute
 	if spec.Annotations[annotationDisplay] != "" {
 		display = displayVariables(main.Env)
 	}
-	q.Env = append(r.inContainer(p.Env, chosenBoot(main.Env), display, b.user, pwd), line...)
+	boot := chosenBoot(main.Env)
+	q.Env = append(r.inContainer(p.Env, boot, display, b.user, pwd), line...)
+	if files.Exists(path.Join(prefixDir, loadCommand)) && !(leanFor(boot, Display{}, q.Env) && Lean(file)) {
+		q.Env = append(q.Env, registrySetting)
+	}
 	resize, err := r.Resize(&q)
 	return &Executed{Process: &q, Resize: resize}, err
 }

@@ -2,6 +2,7 @@ package wine
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,10 +14,16 @@ import (
 )
 
 // A lean prefix is one without the classes of COM, all time zones but UTC, and some long lists in its registry: to read
-// them takes the wineserver longer than all else of a start. The boot program brings them in a moment later
-// (boot/wineboot.c), for programs that live so long; programs that might ask at once do not get such a prefix (see [Lean]). It is a layer above
-// the template's prefix, with a smaller system.reg and the rest as files.
+// them takes the wineserver longer than all else of a start, and to keep them 5 MiB. They are brought in (boot/wineboot.c) before the
+// first request for one of them, which the library in each of Wine's processes sees (quota/library/registry.c). Programs that will
+// ask for sure do not get such a prefix (see [Lean]). It is a layer above the template's prefix, with a smaller system.reg and
+// the rest as files.
 const (
+	// loadCommand is the file at the top of a lean prefix with what brings them in; when it is gone, they are there.
+	loadCommand = "load-registry"
+	// registrySetting is a variable that has them brought in before a process asks for anything.
+	registrySetting = "WINBOX_REGISTRY=whole"
+
 	zonesKey = `Software\Microsoft\Windows NT\CurrentVersion\Time Zones`
 	// In a lean prefix the key of time zones is a symbolic link: first to the two that are UTC, then to all of them.
 	utcZones, allZones = " (UTC)", " (all)"
@@ -30,7 +37,8 @@ type lateKey struct{ key, file string }
 // utcNames are the time zones that are UTC, in the order in which Wine looks.
 var utcNames = []string{"Greenwich Standard Time", "UTC"}
 
-// lateKeys are those that boot/wineboot.c loads. The server loads no key that it has already: it makes Software\Classes
+// lateKeys are those that boot/wineboot.c loads, at the names that quota/library/registry.c looks for. What is listed with their
+// neighbours has to be there from the start, or to be asked for by such a name as well. The server loads no key that it has already: it makes Software\Classes
 // itself, whatever the registry's files have.
 func lateKeys() []lateKey {
 	return []lateKey{
@@ -42,10 +50,11 @@ func lateKeys() []lateKey {
 		{`Software\Classes\Typelib`, "typelib.reg"},
 		{`Software\Classes\MediaFoundation`, "media.reg"},
 		{`Software\Classes\DirectShow`, "show.reg"},
-		{`Software\Microsoft\Windows\CurrentVersion\Telephony`, "telephony.reg"},
+		{`Software\Microsoft\Windows\CurrentVersion\Telephony\Country List`, "telephony.reg"},
 		{`Software\Microsoft\Windows\CurrentVersion\Explorer\FolderDescriptions`, "folders.reg"},
-		{`Software\Microsoft\Cryptography\OID`, "oid.reg"},
-		{`Software\Microsoft\Cryptography\Providers`, "providers.reg"},
+		{`Software\Microsoft\Cryptography\OID\EncodingType 0`, "oid0.reg"},
+		{`Software\Microsoft\Cryptography\OID\EncodingType 1`, "oid1.reg"},
+		{`Software\Microsoft\Cryptography\Providers\Trust`, "providers.reg"},
 		{zonesKey, "zones.reg"},
 	}
 }
@@ -78,6 +87,10 @@ func makeLean(whole *registry) (core *registry, files map[string][]byte, ok bool
 		}
 		files[late.file] = hive.Bytes()
 		core.deleteKey(late.key)
+		if len(core.below(parent)) == 0 { // it was there by what was below it
+			at := strings.ReplaceAll(parent, `\`, `\\`)
+			core.sections = append(core.sections, &section{key: at, head: "[" + at + "] 0"})
+		}
 	}
 	if files["zones.reg"] == nil {
 		return nil, nil, false
@@ -155,7 +168,11 @@ func (t *Template) writeLean(whole *registry) error {
 			return err
 		}
 	}
-	return os.WriteFile(filepath.Join(t.leanDir(), "system.reg"), core.Bytes(), 0o644)
+	r := t.Runtime
+	command := strings.Join([]string{r.Preloader64, r.Loader64, bootPath, "--registry", ""}, "\x00")
+	return errors.Join(
+		os.WriteFile(filepath.Join(t.leanDir(), "system.reg"), core.Bytes(), 0o644),
+		os.WriteFile(filepath.Join(t.leanDir(), loadCommand), []byte(command), 0o644))
 }
 
 // leanBytes caps what is read of a program to decide about its prefix: a larger one takes so long to load that the

@@ -240,8 +240,11 @@ func builtin(prefix *os.Root, name string) (pe.Machine, error) {
 	return pe.MachineAMD64, nil
 }
 
-// bootProgram is where a prefix has the boot program.
-const bootProgram = "drive_c/windows/system32/wineboot.exe"
+// bootProgram is where a prefix has the boot program, and bootPath the name that Windows programs have for it.
+const (
+	bootProgram = "drive_c/windows/system32/wineboot.exe"
+	bootPath    = `C:\windows\system32\wineboot.exe`
+)
 
 // install puts winbox's own files into a prefix.
 func (r *Runtime) install(prefix *os.Root, owner Owner) error {

@@ -16,7 +16,7 @@ import (
 )
 
 // templateFormat goes into the digest: raise it when what Prepare makes changes.
-const templateFormat = 22
+const templateFormat = 23
 
 // A Runner runs one container to its end and returns the exit code of its main process. When that process has ended
 // it must give the wineserver the chance to write the registry: wait for it, or end it with SIGTERM, never SIGKILL.

@@ -22,7 +22,6 @@
 #include "commit.h"
 
 /* The parts of the C library that are used. They are weak: the library must be loadable without. */
-extern int *__errno_location(void) __attribute__((weak));
 struct module {
 	const char *file;
 	void *base;
@@ -710,13 +709,6 @@ u32 end_call(u32 status, unsigned long *return_address)
 	if (call->kind <= ALLOCATE_EX && (call->kept_from || (call->refused && (i32)status < 0)))
 		return STATUS_COMMITMENT_LIMIT;
 	return call->refused && (i32)status < 0 ? STATUS_NO_MEMORY : status;
-}
-
-static int fail(long result)
-{
-	if (__errno_location)
-		*__errno_location() = -result;
-	return -1;
 }
 
 /* How much of a thread's stack counts at once if nobody says, in bytes: more than Windows gives it, and what Wine uses. */

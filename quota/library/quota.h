@@ -63,6 +63,9 @@ u64 committed(void);
 /* Reads a small file as a string: how many bytes of it, 0 for none. */
 u32 read_file(const char *path, char *text, u32 size);
 
+/* Tells an error of a system call as the C library does, and returns -1. */
+int fail(long result);
+
 #pragma GCC visibility pop
 
 #endif

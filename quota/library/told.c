@@ -11,6 +11,7 @@
 #include "quota.h"
 
 /* The parts of the C library that are used. They are weak: the library must be loadable without. */
+extern int *__errno_location(void) __attribute__((weak));
 #define RTLD_NEXT ((void *)-1L)
 extern void *dlsym(void *module, const char *name) __attribute__((weak));
 extern void *fdopen(int fd, const char *mode) __attribute__((weak));
@@ -78,6 +79,13 @@ static void *text_file(const struct text *t)
 	syscall3(__NR_write, fd, t->at, t->size);
 	syscall3(__NR_lseek, fd, 0, 0);
 	return fdopen(fd, "r");
+}
+
+int fail(long result)
+{
+	if (__errno_location)
+		*__errno_location() = -result;
+	return -1;
 }
 
 u32 read_file(const char *path, char *text, u32 size)

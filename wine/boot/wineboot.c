@@ -29,6 +29,13 @@ static BOOL equal(const WCHAR *a, const WCHAR *b)
 	return *a == *b;
 }
 
+static BOOL ends_with(const WCHAR *s, const WCHAR *end)
+{
+	size_t n = length(s), m = length(end);
+
+	return n >= m && equal(s + n - m, end);
+}
+
 /* text is a string under construction in a fixed buffer; what does not fit is cut. */
 struct text {
 	WCHAR  s[256];
@@ -588,11 +595,10 @@ static void set_link(HANDLE machine, const WCHAR *path, const WCHAR *target)
 
 #define TIME_ZONES L"Software\\Microsoft\\Windows NT\\CurrentVersion\\Time Zones"
 
-/* load_late brings in what a lean prefix keeps out of its registry (lean.go in the folder above). A program that ends
- * soon has never asked for it; while the server reads it, others wait. */
+/* load_late brings in what a lean prefix keeps out of its registry (lean.go in the folder above). */
 static void load_late(HANDLE machine)
 {
-	enum { PATIENCE = 30 /* ms */, RESTORE_PRIVILEGE = 18 };
+	enum { RESTORE_PRIVILEGE = 18 };
 	static const struct {
 		const WCHAR *key, *file;
 	} late[] = {
@@ -604,21 +610,15 @@ static void load_late(HANDLE machine)
 		{ L"Software\\Classes\\Typelib", L"\\??\\C:\\windows\\winbox\\typelib.reg" },
 		{ L"Software\\Classes\\MediaFoundation", L"\\??\\C:\\windows\\winbox\\media.reg" },
 		{ L"Software\\Classes\\DirectShow", L"\\??\\C:\\windows\\winbox\\show.reg" },
-		{ L"Software\\Microsoft\\Windows\\CurrentVersion\\Telephony", L"\\??\\C:\\windows\\winbox\\telephony.reg" },
+		{ L"Software\\Microsoft\\Windows\\CurrentVersion\\Telephony\\Country List", L"\\??\\C:\\windows\\winbox\\telephony.reg" },
 		{ L"Software\\Microsoft\\Windows\\CurrentVersion\\Explorer\\FolderDescriptions", L"\\??\\C:\\windows\\winbox\\folders.reg" },
-		{ L"Software\\Microsoft\\Cryptography\\OID", L"\\??\\C:\\windows\\winbox\\oid.reg" },
-		{ L"Software\\Microsoft\\Cryptography\\Providers", L"\\??\\C:\\windows\\winbox\\providers.reg" },
+		{ L"Software\\Microsoft\\Cryptography\\OID\\EncodingType 0", L"\\??\\C:\\windows\\winbox\\oid0.reg" },
+		{ L"Software\\Microsoft\\Cryptography\\OID\\EncodingType 1", L"\\??\\C:\\windows\\winbox\\oid1.reg" },
+		{ L"Software\\Microsoft\\Cryptography\\Providers\\Trust", L"\\??\\C:\\windows\\winbox\\providers.reg" },
 		{ TIME_ZONES L" (all)", L"\\??\\C:\\windows\\winbox\\zones.reg" },
 	};
-	UNICODE_STRING         folder_name = name_of(L"\\??\\C:\\windows\\winbox");
-	OBJECT_ATTRIBUTES      folder = attributes(NULL, &folder_name);
-	FILE_BASIC_INFORMATION info;
-	LARGE_INTEGER          wait = { .QuadPart = -10000LL * PATIENCE };
-	BOOLEAN                before;
+	BOOLEAN before;
 
-	if (NtQueryAttributesFile(&folder, &info))
-		return; /* the prefix is a whole one */
-	NtDelayExecution(FALSE, &wait);
 	if (RtlAdjustPrivilege(RESTORE_PRIVILEGE, TRUE, FALSE, &before))
 		return;
 	for (size_t i = 0; i < COUNT(late); i++) {
@@ -654,10 +654,16 @@ void start(void)
 	static struct processor cpu;
 	UNICODE_STRING          name = name_of(L"\\KernelObjects\\__wineboot_event");
 	OBJECT_ATTRIBUTES       attr = attributes(NULL, &name);
-	HANDLE                  event = NULL, machine, dynamic;
+	HANDLE                  event = NULL, dynamic;
 	WCHAR                   computer[16], profile[8];
 	HANDLE                  pipe = NULL;
+	LARGE_INTEGER           patience = { .QuadPart = -10000LL * 30 /* ms */ };
 
+	/* Not the boot, but what completes a lean prefix when somebody asks for it (quota/library/registry.c). */
+	if (ends_with(GetCommandLineW(), L" --registry")) {
+		load_late(open_root(L"\\Registry\\Machine"));
+		NtTerminateProcess(this_process, 0);
+	}
 	describe_processor(&cpu);
 	fill_shared_page(&cpu);
 	fill_machine(&cpu, computer);
@@ -679,8 +685,8 @@ void start(void)
 		NtClose(make_key(dynamic, L"Config Manager\\Enum"));
 		NtClose(dynamic);
 	}
-	if ((machine = open_root(L"\\Registry\\Machine")))
-		load_late(machine);
+	/* Who is started from Unix finds the event as long as this process has it: nobody is in the way of a program's start. */
+	NtDelayExecution(FALSE, &patience);
 	keep_booted(event, &attr);
 	environment(L"WINBOX_KEEP", profile, COUNT(profile));
 	if (pipe) {
