@@ -56,7 +56,7 @@ func TestMakeLean(t *testing.T) {
 		keys = append(keys, s.key)
 	}
 	want := []string{`Software\\Classes\\.txt`, `Software\\Classes\\CLSIDs`, `Software\\Classes\\Wow6432Node\\Interface`,
-		zones + ` (UTC)\\Greenwich Standard Time`, zones + ` (UTC)\\UTC`, zones}
+		`Software\\Microsoft\\Windows NT\\CurrentVersion`, zones + ` (UTC)\\Greenwich Standard Time`, zones + ` (UTC)\\UTC`, zones}
 	if strings.Join(keys, "\n") != strings.Join(want, "\n") {
 		t.Errorf("the core has\n%s\nwant\n%s", strings.Join(keys, "\n"), strings.Join(want, "\n"))
 	}

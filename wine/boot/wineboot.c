@@ -657,6 +657,9 @@ void start(void)
 	HANDLE                  event = NULL, dynamic;
 	WCHAR                   computer[16], profile[8];
 	HANDLE                  pipe = NULL;
+	UNICODE_STRING          folder = name_of(L"\\??\\C:\\windows\\winbox"); /* which only a lean prefix has */
+	OBJECT_ATTRIBUTES       lean = attributes(NULL, &folder);
+	FILE_BASIC_INFORMATION  info;
 	LARGE_INTEGER           patience = { .QuadPart = -10000LL * 30 /* ms */ };
 
 	/* Not the boot, but what completes a lean prefix when somebody asks for it (quota/library/registry.c). */
@@ -685,8 +688,10 @@ void start(void)
 		NtClose(make_key(dynamic, L"Config Manager\\Enum"));
 		NtClose(dynamic);
 	}
-	/* Who is started from Unix finds the event as long as this process has it: nobody is in the way of a program's start. */
-	NtDelayExecution(FALSE, &patience);
+	/* A small program may be done before long, and then nothing of this has kept it. Who is started from Unix finds the event as
+	 * long as this process has it. */
+	if (!NtQueryAttributesFile(&lean, &info))
+		NtDelayExecution(FALSE, &patience);
 	keep_booted(event, &attr);
 	environment(L"WINBOX_KEEP", profile, COUNT(profile));
 	if (pipe) {
