@@ -8,11 +8,8 @@ import (
 	"testing"
 )
 
-// built holds the programs of pe/*.c that are compiled, by path.
-var built = struct {
-	sync.Mutex
-	files map[string]bool
-}{files: make(map[string]bool)}
+// building is held by who compiles a program of pe/*.c.
+var building sync.Mutex
 
 // build gives a 64-bit program compiled from pe/SOURCE.c with further flags, under a name of its own.
 func build(t *testing.T, name, source string, flags ...string) string {
@@ -23,11 +20,11 @@ func build(t *testing.T, name, source string, flags ...string) string {
 // build gives a program or library for this machine.
 func (m machine) build(t *testing.T, name, source string, flags ...string) string {
 	t.Helper()
-	built.Lock()
-	defer built.Unlock()
+	building.Lock()
+	defer building.Unlock()
 	dir := filepath.Join(os.TempDir(), "programs", m.arch.Arch())
 	file := filepath.Join(dir, name)
-	if built.files[file] {
+	if _, err := os.Stat(file); err == nil {
 		return file
 	}
 	if _, err := exec.LookPath(m.compiler); err != nil {
@@ -40,7 +37,6 @@ func (m machine) build(t *testing.T, name, source string, flags ...string) strin
 	if out, err := exec.Command(m.compiler, args...).CombinedOutput(); err != nil {
 		t.Fatalf("compile %s: %v\n%s", source, err, out)
 	}
-	built.files[file] = true
 	return file
 }
 
