@@ -59,7 +59,7 @@ func Compare(rounds int, contenders []Contender) ([]Result, error) {
 	return results, nil
 }
 
-// Print writes a table; ratios are of medians, to the last contender.
+// Print writes a table; ratios are to the last contender.
 func Print(w io.Writer, title string, results []Result) {
 	if len(results) == 0 {
 		return
@@ -67,9 +67,9 @@ func Print(w io.Writer, title string, results []Result) {
 	peer := results[len(results)-1]
 	fmt.Fprintf(w, "%s (%d runs each, interleaved)\n", title, len(peer.Times))
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "\tmin ms\tmedian ms\tmedian / %s\t\n", peer.Name)
+	fmt.Fprintf(t, "\tmin ms\tmedian ms\tmin / %s\tmedian / %[1]s\t\n", peer.Name)
 	for _, r := range results {
-		fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%.2f\t\n", r.Name, ms(r.Min()), ms(r.Median()), ms(r.Median())/ms(peer.Median()))
+		fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%.2f\t%.2f\t\n", r.Name, ms(r.Min()), ms(r.Median()), ms(r.Min())/ms(peer.Min()), ms(r.Median())/ms(peer.Median()))
 	}
 	t.Flush()
 }

@@ -63,7 +63,8 @@ after_call:
 	popq	%rsi
 	popq	%rdx
 	popq	%rcx
-	ret
+	popq	%r11			/* with ret, the processor would take each return further up for another one */
+	jmp	*%r11
 
 #else
 
@@ -93,7 +94,8 @@ after_call:
 	call	end_call
 	addl	$8, %esp
 	popl	%edx
-	ret
+	popl	%ecx
+	jmp	*%ecx
 
 #endif
 

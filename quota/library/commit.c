@@ -219,8 +219,8 @@ static long chunk_change(struct chunk *c, u32 first, u32 count, enum action acti
 	return change;
 }
 
-/* Acts on a range of pages; returns how many more are charged then. */
-static long range_change(u64 start, u64 size, enum action action, int carry_out)
+/* Acts on a range of pages in the table; returns how many more are charged then. */
+static long table_change(u64 start, u64 size, enum action action, int carry_out)
 {
 	u64 end = start + size;
 	long change = 0;
@@ -274,6 +274,52 @@ static long range_change(u64 start, u64 size, enum action action, int carry_out)
 					       action, carry_out);
 			start = chunk_stop;
 		}
+	}
+	return change;
+}
+
+/*
+ * The range that was released last, and what has become of it as a whole since, of which the table knows nothing: programs
+ * allocate again and again where they have released.
+ */
+static struct {
+	u64 start, end;
+	u8 state;
+} last;
+
+/* Has the table know of the last range. */
+static void settle_last(void)
+{
+	static const u8 actions[1 << PLANES] = {
+		[1 << CHARGED] = COMMIT, [1 << FILED] = MAP_READ, [1 << CHARGED | 1 << FILED] = MAP_WRITE, [1 << EXEMPT] = EXCUSE,
+	};
+
+	if (last.state)
+		table_change(last.start, last.end - last.start, actions[last.state], 1);
+	last.start = last.end = last.state = 0;
+}
+
+/* Acts on a range of pages; returns how many more are charged then. */
+static long range_change(u64 start, u64 size, enum action action, int carry_out)
+{
+	u64 end = start + size;
+	long change;
+
+	if (start == last.start && end == last.end) {
+		u8 state = act_on_state(action, last.state);
+
+		change = (long)(size / PAGE_SIZE) * ((state >> CHARGED & 1) - (last.state >> CHARGED & 1));
+		if (carry_out)
+			last.state = state;
+		return change;
+	}
+	if (start < last.end && last.start < end)
+		settle_last();
+	change = table_change(start, size, action, carry_out);
+	if (carry_out && action == RELEASE && start < end && end <= 1ULL << ADDRESS_BITS) {
+		settle_last();
+		last.start = start;
+		last.end = end;
 	}
 	return change;
 }
@@ -364,10 +410,19 @@ static void note_peak(u32 *peak, u32 value)
 		;
 }
 
+/* Adds to what this process is charged, to which nobody else writes as long as it lives; to be called with the lock. */
+static u32 add_own(u32 pages)
+{
+	u32 own = self->slot->charged + pages;
+
+	__atomic_store_n(&self->slot->charged, own, __ATOMIC_RELAXED);
+	return own;
+}
+
 static void uncharge(u32 pages)
 {
 	__atomic_fetch_sub(&counters->charged, pages, __ATOMIC_RELAXED);
-	__atomic_fetch_sub(&self->slot->charged, pages, __ATOMIC_RELAXED);
+	add_own(-pages);
 }
 
 /* What a limit in bytes leaves to programs, in pages: page tables take a 512th of what they map, and have no other place. */
@@ -481,7 +536,7 @@ static int section_fits(int fd, u64 size)
 static int fits(u32 pages, int forced)
 {
 	u32 all = __atomic_add_fetch(&counters->charged, pages, __ATOMIC_RELAXED);
-	u32 own = __atomic_add_fetch(&self->slot->charged, pages, __ATOMIC_RELAXED);
+	u32 own = add_own(pages);
 
 	if (forced || !(over(own, limits->commit_process) || over(all + counters->shared, limits->commit))) {
 		note_peak(&counters->peak, all);
