@@ -16,8 +16,9 @@ static size_t step = MIB;
 static char *reserved;
 static HANDLE heap;
 
-static DWORD WINAPI sleeper(void *unused)
+static DWORD WINAPI sleeper(void *begun)
 {
+	SetEvent(begun);
 	Sleep(INFINITE);
 	return 0;
 }
@@ -87,9 +88,13 @@ static char *piece(const char *way, size_t n)
 	}
 	if (!strcmp(way, "thread")) { /* nothing of the stack is touched */
 		static char any;
+		HANDLE begun = CreateEventA(NULL, FALSE, FALSE, NULL);
 
-		h = CreateThread(NULL, step, sleeper, NULL, 0, NULL);
-		return h ? &any : NULL;
+		h = CreateThread(NULL, step, sleeper, begun, 0, NULL);
+		if (!h)
+			return NULL;
+		WaitForSingleObject(begun, INFINITE); /* Wine complains of threads that begin while the process ends */
+		return &any;
 	}
 	fprintf(stderr, "no such way\n");
 	exit(2);
