@@ -1,9 +1,9 @@
-// Winbox-images does for winbox, which runs it, what concerns images: it is a program of its own because what talks to
-// registries would cost every start of winbox time.
+// Winbox-images does for winbox, which runs it, what concerns images and the configuration of engines: it is a program of
+// its own because what talks to registries and reads TOML would cost every start of winbox time.
 //
 //	winbox-images REQUEST
 //
-// carries out a [request.Request], which is JSON: the verbs of `winbox image`.
+// carries out a [request.Request], which is JSON: the verbs of `winbox image`, and `winbox setup`.
 //
 //	winbox-images unpack IMAGE DIR
 //
@@ -46,6 +46,13 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 	if len(args) != 1 || json.Unmarshal([]byte(args[0]), &r) != nil {
 		fmt.Fprintln(stderr, "winbox-images is run by winbox: see `winbox image --help`")
 		return 2
+	}
+	if r.Verb == "setup" {
+		if err := setup(&r, stdout, stderr); err != nil {
+			fmt.Fprintf(stderr, "winbox: setup %s: %s\n", r.Args[0], strings.ReplaceAll(err.Error(), "\n", "; "))
+			return 1
+		}
+		return 0
 	}
 	c := &command{Request: r, ctx: ctx, store: store.Open(r.DataRoot), stdin: stdin, stdout: stdout, stderr: stderr}
 	if err := c.run(); err != nil {

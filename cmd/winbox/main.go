@@ -111,6 +111,7 @@ var commands = []struct {
 	{"inspect", inspectCommand},
 	{"image", imageCommand},
 	{"runtime", runtimeCommand},
+	{"setup", setupCommand},
 	{"maps", mapsCommand},
 	{"screenshot", screenshotCommand},
 	{"vnc", vncCommand},

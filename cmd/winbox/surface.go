@@ -92,6 +92,8 @@ func arguments(command string) [][]string {
 		return [][]string{strings.Split(imageVerbs, "|"), {"FILE"}}
 	case "runtime":
 		return [][]string{{"build", "install", "ls", "prune", "rm", "verify"}}
+	case "setup":
+		return [][]string{setupEngines}
 	case "completion":
 		return [][]string{{"bash", "zsh", "fish"}}
 	case "man":

@@ -4,7 +4,8 @@ package request
 
 // A Request is the first argument of winbox-images, as JSON.
 type Request struct {
-	// Verb is that of `winbox image`, or "layers", which unpacks those of an image that are not unpacked yet.
+	// Verb is that of `winbox image`, or "layers", which unpacks those of an image that are not unpacked yet, or "setup",
+	// which is `winbox setup`.
 	Verb string   `json:"verb"`
 	Args []string `json:"args"`
 	// DataRoot has the store.
@@ -33,4 +34,11 @@ type Request struct {
 	MaxSize  int64  `json:"maxSize,omitempty"`
 	MaxFiles int    `json:"maxFiles,omitempty"`
 	Quiet    bool   `json:"quiet,omitempty"`
+
+	// Of setup: see engines.Options.
+	Runtime    string `json:"runtime,omitempty"`
+	Dest       string `json:"dest,omitempty"`
+	UserConfig string `json:"userConfig,omitempty"`
+	Remove     bool   `json:"remove,omitempty"`
+	Print      bool   `json:"print,omitempty"`
 }
