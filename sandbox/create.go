@@ -168,6 +168,9 @@ func Create(opt Options) (c *Container, err error) {
 			Windows: opt.Windows, NoNewKeyring: opt.NoNewKeyring, Resctrl: rdt,
 		},
 	}}
+	if opt.Windows {
+		n.rec.MountPoints = absentMountPoints(n.rec.Rootfs, opt.Bundle.Spec.Mounts)
+	}
 	switch {
 	case group == nil:
 	case group.Managed():

@@ -274,6 +274,7 @@ func (c *Container) remove() error {
 	if err := c.unmountRoot(); err != nil {
 		return err
 	}
+	removeMountPoints(c.rec.Rootfs, c.rec.MountPoints)
 	var errs []error
 	if c.rec.Cgroup != nil {
 		if g, err := cgroup.Load(*c.rec.Cgroup); err == nil {

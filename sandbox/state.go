@@ -79,6 +79,8 @@ type record struct {
 	NoNewKeyring bool `json:"noNewKeyring,omitempty"`
 	// Scratch are directories that live as long as the container.
 	Scratch []string `json:"scratch,omitempty"`
+	// MountPoints are those of [absentMountPoints], which go with the container.
+	MountPoints []string `json:"mountPoints,omitempty"`
 }
 
 // Container is one container and its state directory. A Container from
