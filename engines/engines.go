@@ -130,7 +130,8 @@ func Plan(opt Options) (*Change, error) {
 		c.New, err = e.add(f)
 	case text != nil:
 		c.New, err = e.remove(f)
-		c.Use = ""
+		// docker, told to read its file again, keeps the runtimes that are not there any more.
+		c.Next, c.Use = strings.Replace(c.Next, "reload", "restart", 1), ""
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w; it is left as it is", path, err)

@@ -10,7 +10,7 @@ packages() {
 	demo) echo ca-certificates wine wine64 ;;
 	test) echo "$(packages engines) $(packages validate)" ca-certificates wine wine64 gcc gcc-multilib libc6-dev make git gcc-mingw-w64-x86-64 gcc-mingw-w64-i686 python3-distlib wixl mmdebstrap debian-archive-keyring xvfb tigervnc-standalone-server x11-xkb-utils xkb-data fonts-wine strace file mount procps cpio curl gzip icoutils nsis openssl p7zip-full python3 xz-utils zsh fish mandoc groff-base ;;
 	# The container engines, and what they recommend but need for networks, users and --init.
-	engines) echo wget xz-utils podman buildah containerd docker.io containernetworking-plugins iptables iproute2 slirp4netns catatonit uidmap busybox-static python3 procps util-linux ;;
+	engines) echo wget xz-utils zstd podman buildah containerd docker.io containernetworking-plugins iptables iproute2 slirp4netns catatonit uidmap busybox-static python3 procps util-linux ;;
 	validate) echo runc crun util-linux bsdextrautils mount tar ;;
 	bench) echo "$(packages test)" runc crun time ;;
 	test-lsm) echo "$(packages test-v2)" apparmor checkpolicy ;;
