@@ -8,8 +8,8 @@
 // ntdll.so and all else that is native in the process. Nobody else sees it: neither the Windows program nor the
 // environment that it hands on.
 //
-// The library does one more thing, as it is in every process and sees what they ask of the wineserver: it has a lean registry
-// completed (package wine).
+// The library does two more things, as it is in every process and sees what goes out of it: it has a lean registry completed
+// (package wine), and makes the end of a process what it should be: one line for a crash, and all bits of an exit code.
 //
 // A container has:
 //

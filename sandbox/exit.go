@@ -32,7 +32,7 @@ type Exit struct {
 	Code int `json:"exitCode"`
 	// WindowsCode is what the main process passed to ExitProcess, all 32 bits; nil
 	// when it was killed, and when the kernel does not tell (seccomp_unotify(2) is
-	// refused in some sandboxes). Wine passes on 1 for a code whose low eight bits are zero.
+	// refused in some sandboxes).
 	WindowsCode *uint32 `json:"windowsExitCode"`
 }
 

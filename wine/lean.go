@@ -238,14 +238,15 @@ func leanFor(boot Boot, display Display, env []string) bool {
 	return boot != BootFull && display == (Display{}) // the desktop of a display is made of COM
 }
 
-// fold gives the bytes in lower case and without zeros, so that strings of one and of two bytes a character look alike.
+// fold gives the bytes in lower case, and strings of two bytes a character as those of one look. Zeros between strings stay.
 func fold(data []byte) []byte {
 	text := data[:0]
-	for _, c := range data {
+	for i, c := range data {
 		if 'A' <= c && c <= 'Z' {
 			c += 'a' - 'A'
 		}
-		if c != 0 {
+		wide := c == 0 && i > 0 && i+2 < len(data) && data[i+1] != 0 && data[i+2] == 0 && (len(text) > 0 && text[len(text)-1] != 0)
+		if !wide {
 			text = append(text, c)
 		}
 	}

@@ -21,17 +21,6 @@
 #include "quota.h"
 #include "commit.h"
 
-/* The parts of the C library that are used. They are weak: the library must be loadable without. */
-struct module {
-	const char *file;
-	void *base;
-	const char *name;
-	void *address;
-};
-extern int dladdr(const void *address, struct module *module) __attribute__((weak));
-extern void *dlopen(const char *file, int flags) __attribute__((weak));
-extern void *dlsym(void *module, const char *name) __attribute__((weak));
-
 /*
  * What is kept of each page: bits in three planes. A page without any is not mapped, or reserved. They lie in chunks of
  * 2 MiB, of which one that is the same everywhere has no planes of its own, and those in regions of 1 GiB.
@@ -655,7 +644,7 @@ typedef Elf32_Phdr elf_segment;
 static void hook(const elf_header *module, const char *file)
 {
 	const elf_segment *segment = (const void *)((const char *)module + module->e_phoff);
-	void *handle = dlopen(file, 1 | 4 /* RTLD_LAZY | RTLD_NOLOAD */);
+	void *handle = dlopen(file, RTLD_LOADED);
 
 	for (u32 kind = 0; handle && kind < CALL_KINDS; kind++)
 		original[kind] = dlsym(handle, call_names[kind]);

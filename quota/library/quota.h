@@ -66,6 +66,34 @@ u32 read_file(const char *path, char *text, u32 size);
 /* Tells an error of a system call as the C library does, and returns -1. */
 int fail(long result);
 
+/* A text that is put together: what is too much is left out. */
+struct text {
+	u32 size;
+	char at[1024];
+};
+
+void add_char(struct text *t, char c);
+void add_string(struct text *t, const char *s);
+
+/* Adds a number with so many digits of a base, at least. */
+void add_number(struct text *t, u64 value, u32 base, u32 digits);
+
+/* What follows a prefix, or NULL. */
+const char *after(const char *s, const char *prefix);
+
 #pragma GCC visibility pop
+
+/* The parts of the C library that are used. They are weak: the library must be loadable without. */
+#define RTLD_NEXT ((void *)-1L)
+#define RTLD_LOADED (1 | 4) /* RTLD_LAZY | RTLD_NOLOAD */
+struct module {
+	const char *file;
+	void *base;
+	const char *name;
+	void *address;
+};
+extern int dladdr(const void *address, struct module *module) __attribute__((weak));
+extern void *dlopen(const char *file, int flags) __attribute__((weak));
+extern void *dlsym(void *module, const char *name) __attribute__((weak));
 
 #endif

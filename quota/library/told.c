@@ -12,8 +12,6 @@
 
 /* The parts of the C library that are used. They are weak: the library must be loadable without. */
 extern int *__errno_location(void) __attribute__((weak));
-#define RTLD_NEXT ((void *)-1L)
-extern void *dlsym(void *module, const char *name) __attribute__((weak));
 extern void *fdopen(int fd, const char *mode) __attribute__((weak));
 
 #define SC_NPROCESSORS_CONF 83
@@ -21,19 +19,13 @@ extern void *fdopen(int fd, const char *mode) __attribute__((weak));
 
 const volatile struct limits *limits;
 
-/* A text that is put together. */
-struct text {
-	u32 size;
-	char at[1024];
-};
-
-static void add_char(struct text *t, char c)
+void add_char(struct text *t, char c)
 {
 	if (t->size < sizeof(t->at))
 		t->at[t->size++] = c;
 }
 
-static void add_string(struct text *t, const char *s)
+void add_string(struct text *t, const char *s)
 {
 	while (*s)
 		add_char(t, *s++);
@@ -54,8 +46,7 @@ static u64 divide(u64 value, u32 by, u32 *rest)
 #endif
 }
 
-/* Adds a number with so many digits of a base, at least. */
-static void add_number(struct text *t, u64 value, u32 base, u32 digits)
+void add_number(struct text *t, u64 value, u32 base, u32 digits)
 {
 	char reversed[24];
 	u32 n = 0, rest;
@@ -102,8 +93,7 @@ u32 read_file(const char *path, char *text, u32 size)
 	return n;
 }
 
-/* What follows a prefix, or NULL. */
-static const char *after(const char *s, const char *prefix)
+const char *after(const char *s, const char *prefix)
 {
 	while (*prefix)
 		if (*s++ != *prefix++)

@@ -20,6 +20,10 @@ int main(int argc, char **argv)
 
 	if (!strcmp(how, "write"))
 		*(volatile int *)0x10 = 1;
+	if (!strcmp(how, "alone")) { /* without the program that the registry names for crashes */
+		DeleteFileA("C:\\windows\\winbox-crash.exe");
+		*(volatile int *)0x10 = 1;
+	}
 	if (!strcmp(how, "read"))
 		return *(volatile int *)0x1234;
 	if (!strcmp(how, "execute"))

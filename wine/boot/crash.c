@@ -8,6 +8,8 @@
  */
 #include "nt.h"
 
+#include "../../internal/freestanding/exception.h"
+
 /* Room for the path of a file, as NT gives it: the string, and its characters behind it. */
 struct path {
 	UNICODE_STRING name;
@@ -47,8 +49,7 @@ static void put_address(struct line *l, ULONG64 address)
 	put_number(l, address, "0123456789abcdef", 16, 1);
 }
 
-/* put_base adds the last element of a path, in UTF-8 but for pairs of surrogates. A name is a program's own choice: control
- * characters must not reach a terminal. */
+/* put_base adds the last element of a path, in UTF-8. */
 static void put_base(struct line *l, const struct path *p)
 {
 	size_t end = p->name.Length / sizeof(WCHAR), start = end;
@@ -58,58 +59,11 @@ static void put_base(struct line *l, const struct path *p)
 	if (start == end)
 		put(l, "?");
 	for (; start < end; start++) {
-		unsigned c = p->name.Buffer[start];
-		char     s[4] = { 0 };
+		char c[4];
 
-		if (c < 0x20 || c == 0x7f || (c >= 0x80 && c < 0xa0) || (c >= 0xd800 && c < 0xe000)) {
-			s[0] = '?';
-		} else if (c < 0x80) {
-			s[0] = (char)c;
-		} else if (c < 0x800) {
-			s[0] = (char)(0xc0 | c >> 6);
-			s[1] = (char)(0x80 | (c & 0x3f));
-		} else {
-			s[0] = (char)(0xe0 | c >> 12);
-			s[1] = (char)(0x80 | (c >> 6 & 0x3f));
-			s[2] = (char)(0x80 | (c & 0x3f));
-		}
-		put(l, s);
+		put_character(c, p->name.Buffer[start]);
+		put(l, c);
 	}
-}
-
-/* words says in plain words what an exception is. */
-static const char *words(DWORD code)
-{
-	switch (code) {
-	case 0x80000001: return "guard page violation";
-	case 0x80000002: return "misaligned data";
-	case 0x80000003: return "breakpoint";
-	case 0xc0000005: return "access violation";
-	case 0xc0000006: return "page could not be read";
-	case 0xc0000008: return "invalid handle";
-	case 0xc000001d: return "illegal instruction";
-	case 0xc0000025: return "continued after a fatal exception";
-	case 0xc0000026: return "invalid exception handler";
-	case 0xc000008c: return "array bounds exceeded";
-	case 0xc000008d: return "floating-point denormal operand";
-	case 0xc000008e: return "floating-point division by zero";
-	case 0xc000008f: return "floating-point inexact result";
-	case 0xc0000090: return "floating-point invalid operation";
-	case 0xc0000091: return "floating-point overflow";
-	case 0xc0000092: return "floating-point stack check";
-	case 0xc0000093: return "floating-point underflow";
-	case 0xc0000094: return "integer division by zero";
-	case 0xc0000095: return "integer overflow";
-	case 0xc0000096: return "privileged instruction";
-	case 0xc00000fd: return "stack overflow";
-	case 0xc0000374: return "heap corruption";
-	case 0xc0000409: return "stack buffer overrun";
-	case 0xc0000420: return "assertion failure";
-	case 0xe06d7363: return "unhandled C++ exception";
-	case 0xe0434352: return "unhandled .NET exception";
-	case 0x0eedfade: return "unhandled Delphi exception";
-	}
-	return "unhandled exception";
 }
 
 /* describe makes the line. */
@@ -124,7 +78,7 @@ static void describe(HANDLE process, const EXCEPTION_RECORD *e, struct line *l)
 		path.name.Length = 0;
 	put_base(l, &path);
 	put(l, ": ");
-	put(l, words(e->ExceptionCode));
+	put(l, exception_words(e->ExceptionCode));
 	put(l, " (0x");
 	put_number(l, e->ExceptionCode, "0123456789ABCDEF", 16, 8);
 	put(l, ") at ");
