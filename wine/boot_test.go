@@ -19,7 +19,16 @@ func TestBootIsBuiltFromSource(t *testing.T) {
 	if !strings.HasPrefix(string(version), "12") {
 		t.Skipf("needs mingw-w64 with gcc 12, here is %s", bytes.TrimSpace(version))
 	}
-	dir := t.TempDir()
+	top := t.TempDir()
+	dir, shared := filepath.Join(top, "wine", "boot"), filepath.Join(top, "internal", "freestanding")
+	for _, folder := range []string{dir, shared} {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := copyFile("../internal/freestanding/exception.h", filepath.Join(shared, "exception.h")); err != nil {
+		t.Fatal(err)
+	}
 	sources := []string{"boot/Makefile", "boot/ntoskrnl.def"}
 	for _, kind := range []string{"c", "h"} {
 		files, err := filepath.Glob("boot/*." + kind)
