@@ -177,7 +177,7 @@ func TestCommitLimit(t *testing.T) {
 		}{
 			{"fresh", "1", "1455"}, {"commit", "1", "1455"}, {"watched", "1", "1455"},
 			{"heap", "1", "8"}, {"small", "1", "8"}, {"malloc", "1", "8"}, {"new", "1", "e06d7363"},
-			{"section", "1", "8"}, {"thread", "64", "8"},
+			{"section", "1", "1455"}, {"view", "1", "8"}, {"other", "1", "1455"}, {"thread", "64", "8"},
 		} {
 			c := b.run("--memory", "256m", "--status-file", "status", program, test.way, "400", test.step)
 			got, code := c.commit()
@@ -191,6 +191,12 @@ func TestCommitLimit(t *testing.T) {
 			if status := readFile(t, filepath.Join(b.dir, "status")); !strings.Contains(status, `"oomKilled": false`) {
 				t.Errorf("%s: %s", test.way, status)
 			}
+		}
+		// Views of files cost nothing: two of 384 MiB.
+		b.run("--memory", "256m", program, "file", "768", "384").want(0, "768 0\n")
+		// Sections of 1, 2, ... and 128 MiB are there, that of 256 is not, though nobody touches them.
+		if c := b.run("--memory", "256m", program, "untouched", "20"); c.code() != 3 || c.text() != "8 1455\n" {
+			t.Errorf("untouched: exit code %d, output %q, standard error %q", c.code(), c.text(), c.err.String())
 		}
 	})
 }

@@ -25,8 +25,7 @@
 	pushq	%r10
 	subq	$8, %rsp		/* calls want the stack on a multiple of 16 */
 	movl	$\kind, %edi
-	leaq	72(%rsp), %rsi		/* where the return address is */
-	movq	%rcx, %rdx
+	leaq	72(%rsp), %rsi		/* where the return address is; the registers are below, see argument */
 	call	begin_call
 	movq	%rax, %r11
 	addq	$8, %rsp
@@ -104,5 +103,24 @@ after_call:
 	enter	enter_map, 2
 	enter	enter_map_ex, 3
 	enter	enter_create_thread, 4
+
+	enter	enter_create_section, 5
+
+	/* stdcall, which i386 has, leaves it to the function to take the arguments off the stack. */
+	.macro refuse arguments
+	.globl	refuse_\arguments
+	.hidden	refuse_\arguments
+	.type	refuse_\arguments, @function
+refuse_\arguments:
+	movl	$0xc000012d, %eax	/* STATUS_COMMITMENT_LIMIT */
+#if defined(__x86_64__)
+	ret
+#else
+	ret	$4 * \arguments
+#endif
+	.endm
+
+	refuse	6
+	refuse	7
 
 	.section .note.GNU-stack, "", @progbits

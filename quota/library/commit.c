@@ -501,16 +501,14 @@ static void look_at_sections(void)
 		__atomic_store_n(&counters->shared, (u32)(fs.blocks - fs.free), __ATOMIC_RELAXED);
 }
 
-/* Whether so much of a section can be mapped: if all of it is touched, the limit must not be passed. */
-static int section_fits(int fd, u64 size)
+/* Whether so much can be committed that is not charged at once, or by another process. */
+static int have_room(u64 size)
 {
-	struct statfs fs;
-
-	if (!limits->commit || IS_ERR(STATFS(__NR_fstatfs, fd, &fs)) || fs.type != TMPFS_MAGIC || !fs.blocks)
+	if (!limits->commit)
 		return 1;
 	for (int swept = 0;; swept = 1) {
 		look_at_sections();
-		if (!over(counters->charged + counters->shared + (u32)(size / PAGE_SIZE), limits->commit))
+		if (size < limits->commit && !over(counters->charged + counters->shared + (u32)(size / PAGE_SIZE), limits->commit))
 			return 1;
 		if (swept) {
 			__atomic_fetch_add(&counters->failures, 1, __ATOMIC_RELAXED);
@@ -519,6 +517,14 @@ static int section_fits(int fd, u64 size)
 		}
 		sweep(1);
 	}
+}
+
+/* Whether so much of a section can be mapped: if all of it is touched, the limit must not be passed. */
+static int section_fits(int fd, u64 size)
+{
+	struct statfs fs;
+
+	return IS_ERR(STATFS(__NR_fstatfs, fd, &fs)) || fs.type != TMPFS_MAGIC || !fs.blocks || have_room(size);
 }
 
 /* Charges pages to the container if that passes no limit, or must be. */
@@ -622,10 +628,10 @@ static void join(void)
 
 static const char *const call_names[CALL_KINDS] = {
 	"NtAllocateVirtualMemory", "NtAllocateVirtualMemoryEx", "NtMapViewOfSection", "NtMapViewOfSectionEx",
-	"NtCreateThreadEx",
+	"NtCreateThreadEx", "NtCreateSection",
 };
 static char *const call_entries[CALL_KINDS] = {
-	enter_allocate, enter_allocate_ex, enter_map, enter_map_ex, enter_create_thread,
+	enter_allocate, enter_allocate_ex, enter_map, enter_map_ex, enter_create_thread, enter_create_section,
 };
 void *original[CALL_KINDS];
 
@@ -699,12 +705,76 @@ static void find_ntdll(void *caller)
 }
 
 #pragma GCC visibility push(hidden)
-void *begin_call(enum call_kind kind, unsigned long *slot, unsigned long rcx) __attribute__((used));
+void *begin_call(enum call_kind kind, unsigned long *slot) __attribute__((used));
 u32 end_call(u32 status, unsigned long *return_address) __attribute__((used));
 #pragma GCC visibility pop
 
+#define THIS_PROCESS (~0UL) /* a handle */
+
+#if defined(__x86_64__)
+/* How arguments come, by where calls.S has saved the registers, in words from the return address on. */
+static const signed char microsoft[4] = { -2 /* rcx */, -3 /* rdx */, -6 /* r8 */, -7 /* r9 */ },
+			 system_v[6] = { -5 /* rdi */, -4 /* rsi */, -3 /* rdx */, -2 /* rcx */, -6 /* r8 */, -7 /* r9 */ };
+static enum { UNKNOWN, MICROSOFT, SYSTEM_V } convention;
+
+/* Finds out by the first allocation, which is one in this process. In System V's, rcx has a pointer. */
+static void find_convention(enum call_kind kind, const unsigned long *slot)
+{
+	if (convention == UNKNOWN && kind == ALLOCATE)
+		convention = slot[microsoft[0]] == THIS_PROCESS ? MICROSOFT : slot[system_v[0]] == THIS_PROCESS ? SYSTEM_V : UNKNOWN;
+}
+
+/* An argument, from 0 on. On the stack, Microsoft's begin behind room for the first four. */
+static unsigned long argument(const unsigned long *slot, u32 n)
+{
+	if (convention == MICROSOFT)
+		return n < 4 ? slot[microsoft[n]] : slot[n + 1];
+	return n < 6 ? slot[system_v[n]] : slot[n - 5];
+}
+#else
+static const int convention = 1;
+
+static void find_convention(enum call_kind kind, const unsigned long *slot)
+{
+	(void)kind;
+	(void)slot;
+}
+
+static unsigned long argument(const unsigned long *slot, u32 n)
+{
+	return slot[n + 1];
+}
+#endif
+
+#define MEM_COMMIT 0x1000
+#define SEC_COMMIT 0x8000000
+
+/*
+ * The function that refuses a call which would pass the limit where nobody sees it that may refuse: an allocation in another
+ * process, whose Wine carries it out, and a section of the paging file, which is charged as it is touched. NULL for others.
+ * A bad pointer is an error of the call, as in Wine, which follows it at this point of the call as well.
+ */
+static void *refuse(enum call_kind kind, const unsigned long *slot)
+{
+	/* NtAllocateVirtualMemory(process, address, zero_bits, size, type, protection), Ex(process, address, size, type, ...) */
+	u32 size = kind == ALLOCATE ? 3 : 2;
+
+	if (kind == CREATE_SECTION) { /* (handle, access, attributes, size, protection, flags, file) */
+		const u64 *bytes = (const u64 *)argument(slot, 3);
+
+		if (argument(slot, 6) || !((u32)argument(slot, 5) & SEC_COMMIT) || !bytes || have_room(*bytes))
+			return NULL;
+		*(unsigned long *)argument(slot, 0) = 0; /* kernelbase looks at it whatever comes back */
+		return refuse_7;
+	}
+	if (kind > ALLOCATE_EX || argument(slot, 0) == THIS_PROCESS ||
+	    !((u32)argument(slot, kind == ALLOCATE ? 4 : 3) & MEM_COMMIT) || have_room(*(const unsigned long *)argument(slot, size)))
+		return NULL;
+	return kind == ALLOCATE ? refuse_6 : refuse_7;
+}
+
 /* A system call begins, whose return address is at slot. Returns the function. */
-void *begin_call(enum call_kind kind, unsigned long *slot, unsigned long rcx)
+void *begin_call(enum call_kind kind, unsigned long *slot)
 {
 	struct calls *c = &calls;
 	struct call *call;
@@ -714,20 +784,17 @@ void *begin_call(enum call_kind kind, unsigned long *slot, unsigned long rcx)
 		c->depth--;
 	if (c->depth == MAX_DEPTH || !self->slot)
 		return original[kind];
+	find_convention(kind, slot);
+	if (convention) {
+		void *instead = refuse(kind, slot);
+
+		if (instead || kind == CREATE_SECTION)
+			return instead ? instead : original[kind];
+	}
 	call = &c->call[c->depth++];
 	*call = (struct call){ .slot = slot, .return_address = *slot, .kind = kind };
-	if (kind == CREATE_THREAD) {
-		/*
-		 * The ninth argument, SIZE_T commit. On x86-64, Windows' convention has the first one in rcx, a pointer, and four
-		 * unused words on the stack; System V's has the fourth there, the handle -1 of this process.
-		 */
-#if defined(__x86_64__)
-		call->commit = rcx == -1UL ? slot[3] : slot[9];
-#else
-		(void)rcx;
-		call->commit = slot[9];
-#endif
-	}
+	if (kind == CREATE_THREAD && convention)
+		call->commit = argument(slot, 8);
 	*slot = (unsigned long)after_call;
 	return original[kind];
 }
@@ -787,9 +854,9 @@ static void *counted_mmap(void *start, unsigned long length, int prot, int flags
 		action = prot & PROT_WRITE ? MAP_WRITE : MAP_READ;
 	else if (prot != PROT_NONE)
 		action = COMMIT;
-	/* Where an image is going to be: what its sections leave of it is charged like them. */
-	if (action == COMMIT && prot & PROT_EXEC && from_ntdll(caller) && hooked && (!started || (call && is_map(call))))
-		action = MAP_WRITE;
+	/* Where an image is going to be: what its sections leave of it is charged like them. Of other views nothing is left. */
+	if (action == COMMIT && from_ntdll(caller) && hooked && (!started || (call && is_map(call))))
+		action = prot & PROT_EXEC ? MAP_WRITE : call ? EXCUSE : COMMIT;
 	/*
 	 * The stacks of threads, and what ntdll makes before the program's first call: the main thread's stack and tables for
 	 * all of the address space, of which it uses little.

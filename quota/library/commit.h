@@ -29,11 +29,15 @@ struct counters {
 #pragma GCC visibility push(hidden)
 
 /* System calls of Windows' by what they do. */
-enum call_kind { ALLOCATE, ALLOCATE_EX, MAP, MAP_EX, CREATE_THREAD, CALL_KINDS };
+enum call_kind { ALLOCATE, ALLOCATE_EX, MAP, MAP_EX, CREATE_THREAD, CREATE_SECTION, CALL_KINDS };
 
 /* The functions of ntdll.so that carry them out; entered instead of those are the ones of calls.S. */
 extern void *original[CALL_KINDS];
-extern char enter_allocate[], enter_allocate_ex[], enter_map[], enter_map_ex[], enter_create_thread[], after_call[];
+extern char enter_allocate[], enter_allocate_ex[], enter_map[], enter_map_ex[], enter_create_thread[],
+	enter_create_section[], after_call[];
+
+/* Functions that return STATUS_COMMITMENT_LIMIT, for six and for seven arguments. */
+extern char refuse_6[], refuse_7[];
 
 #pragma GCC visibility pop
 

@@ -38,6 +38,8 @@ static LONG CALLBACK thrown(EXCEPTION_POINTERS *e)
 	ExitProcess(3);
 }
 
+static HANDLE start(const char *way, const char *much);
+
 /* A piece of memory by one of the ways, or NULL. */
 static char *piece(const char *way, size_t n)
 {
@@ -85,6 +87,56 @@ static char *piece(const char *way, size_t n)
 	if (!strcmp(way, "section")) {
 		h = CreateFileMappingA(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, 0, step, NULL);
 		return h ? MapViewOfFile(h, FILE_MAP_WRITE, 0, 0, 0) : NULL;
+	}
+	if (!strcmp(way, "view")) { /* of sections that are all there from the beginning */
+		static HANDLE sections[400];
+
+		for (size_t i = 0; i < 400 && !sections[i]; i++) {
+			sections[i] = CreateFileMappingA(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, 0, step, NULL);
+			if (!sections[i])
+				exit(2);
+		}
+		return MapViewOfFile(sections[n], FILE_MAP_WRITE, 0, 0, 0);
+	}
+	if (!strcmp(way, "untouched")) { /* one section, of a size that doubles */
+		static char any;
+
+		h = CreateFileMappingA(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, 0, step << n, NULL);
+		if (h)
+			CloseHandle(h);
+		return h ? &any : NULL;
+	}
+	if (!strcmp(way, "file")) { /* views of a file, to read and to write by turns */
+		static HANDLE file;
+
+		if (!file) {
+			file = CreateFileA("file.tmp", GENERIC_READ | GENERIC_WRITE, 0, NULL, CREATE_ALWAYS, FILE_FLAG_DELETE_ON_CLOSE, NULL);
+			SetFilePointer(file, step, NULL, FILE_BEGIN);
+			SetEndOfFile(file);
+		}
+		h = CreateFileMappingA(file, NULL, n % 2 ? PAGE_READWRITE : PAGE_READONLY, 0, 0, NULL);
+		return h ? MapViewOfFile(h, n % 2 ? FILE_MAP_WRITE : FILE_MAP_READ, 0, 0, 0) : NULL;
+	}
+	if (!strcmp(way, "other")) { /* in another process */
+		static HANDLE other;
+		static char *p, any;
+
+		if (!other) {
+			HANDLE up = CreateEventA(NULL, FALSE, FALSE, "up");
+
+			other = start("sleep", "0");
+			WaitForSingleObject(up, INFINITE);
+		}
+		p = VirtualAllocEx(other, NULL, step, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+		if (!p) {
+			DWORD error = GetLastError();
+
+			TerminateProcess(other, 0);
+			WaitForSingleObject(other, INFINITE);
+			SetLastError(error);
+			return NULL;
+		}
+		return WriteProcessMemory(other, p, &any, 1, NULL) ? &any : NULL;
 	}
 	if (!strcmp(way, "thread")) { /* nothing of the stack is touched */
 		static char any;
@@ -159,6 +211,10 @@ int main(int argc, char **argv)
 
 	if (!strcmp(way, "four") || !strcmp(way, "killed"))
 		return company(way, argv[2]);
+	if (!strcmp(way, "sleep")) {
+		SetEvent(OpenEventA(EVENT_MODIFY_STATE, FALSE, "up"));
+		Sleep(INFINITE);
+	}
 	if (argc > 3)
 		step = atoi(argv[3]) * MIB;
 	want = want * MIB / step;
@@ -171,7 +227,7 @@ int main(int argc, char **argv)
 			error = GetLastError();
 			break;
 		}
-		if (strcmp(way, "small") && strcmp(way, "thread"))
+		if (strcmp(way, "small") && strcmp(way, "thread") && strcmp(way, "other") && strcmp(way, "untouched") && strcmp(way, "file"))
 			memset(p, 1, step);
 	}
 	printf("%u %lu\n", (unsigned)(n * (step / MIB)), error);
