@@ -3,17 +3,24 @@ package test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log"
 	"maps"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
 // images runs `winbox image` and gives what it prints; it must succeed.
@@ -86,7 +93,7 @@ func TestImageLaunch(t *testing.T) {
 	// What a program writes to its own folder is the container's: the image stays as it is.
 	b.images("pack", app, "-t", "shell", "--entrypoint", `C:\windows\system32\cmd.exe`, "--env", "MINE=yours", "--workdir", `C:\app\bin`)
 	for range 2 {
-		b.run("shell", "/c", `cd& echo %MINE%& type licence.txt& if exist new.txt (echo kept)& echo x>new.txt`).want(0, "E:\\app\\bin\nyours\nfree")
+		b.run("shell", "/c", `cd& echo %MINE%& type licence.txt& if exist new.txt (echo kept)& echo x>new.txt`).want(0, "C:\\app\\bin\nyours\nfree")
 	}
 	c := b.run("--env", "MINE=mine", "-w", `D:\in`, "--read-only", "shell", "/c", `cd& echo %MINE%& echo x>new.txt 2>nul& if not exist new.txt (echo read-only)`)
 	if c.code() != 0 || !strings.HasPrefix(c.text(), "D:\\in\nmine\n") || !strings.Contains(c.text(), "read-only\n") {
@@ -123,6 +130,74 @@ func TestImageLaunch(t *testing.T) {
 	if err != nil || len(trees) != 2 {
 		t.Errorf("%d layers are unpacked, %v", len(trees), err)
 	}
+}
+
+// TestImageManyLayers launches an image of more layers than the options of mount(2) have room for, by a user with a name.
+func TestImageManyLayers(t *testing.T) {
+	t.Parallel()
+	b := newImageBox(t)
+	app := filepath.Join(b.dir, "app")
+	writeFile(t, app, "app/7za.exe", []byte(readFile(t, sevenZip(t))))
+	writeFile(t, app, "etc/passwd", []byte("root:x:0:0::/:\nmary:x:1234:56::/:\n"))
+	writeFile(t, app, "etc/group", []byte("root:x:0:\nstaff:x:57:\n"))
+	image, err := mutate.AppendLayers(empty.Image, layerOfFiles(t, app, "app", "etc"))
+	for n := range 127 - 1 {
+		if err == nil {
+			name := fmt.Sprintf("n%d", n)
+			image, err = mutate.AppendLayers(image, layerOfFiles(t, filepath.Dir(writeFile(t, filepath.Join(b.dir, "layers", name), "app/"+name, nil)), name))
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for user, want := range map[string]string{"mary": "1234:56", "mary:staff": "1234:57", "1234": "1234:56", "7:staff": "7:57"} {
+		config, err := image.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		config = config.DeepCopy()
+		config.OS, config.Architecture = "linux", "amd64"
+		config.Config.User, config.Config.Entrypoint = user, []string{"/app/7za.exe"}
+		made, err := mutate.ConfigFile(image, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := filepath.Join(newDir(t), "layout")
+		if _, err := layout.Write(dir, mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: made})); err != nil {
+			t.Fatal(err)
+		}
+		b.images("load", dir, "-t", "many")
+		if user == "mary" {
+			if c := b.run("many", "i"); c.code() != 0 || !strings.Contains(c.text(), "7-Zip") {
+				t.Errorf("exit code %d\n%s%s", c.code(), c.text(), c.err.String())
+			}
+		}
+		bundle := filepath.Join(newDir(t), "bundle")
+		b.images("unpack", "many", bundle)
+		var spec struct {
+			Process struct{ User struct{ UID, GID int } }
+		}
+		if err := json.Unmarshal([]byte(readFile(t, filepath.Join(bundle, "config.json"))), &spec); err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%d:%d", spec.Process.User.UID, spec.Process.User.GID); got != want {
+			t.Errorf("user %s: %s, want %s", user, got, want)
+		}
+	}
+}
+
+// layerOfFiles makes a layer of the files and folders of a folder.
+func layerOfFiles(t *testing.T, dir string, names ...string) v1.Layer {
+	t.Helper()
+	file := filepath.Join(newDir(t), "layer.tar")
+	if out, err := exec.Command("tar", append([]string{"-C", dir, "-cf", file}, names...)...).CombinedOutput(); err != nil {
+		t.Fatalf("tar: %v\n%s", err, out)
+	}
+	l, err := tarball.LayerFromFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 // TestImageUser packs and launches as an ordinary user.

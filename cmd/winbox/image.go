@@ -232,24 +232,26 @@ func (g *globals) unpackBundle(c *cli.Context, r *request.Request) error {
 	if err != nil {
 		return err
 	}
-	spec, err := imageSpec(image)
-	if err != nil {
-		return fmt.Errorf("image %s: %w", r.Args[0], err)
-	}
-	dir := r.Args[1]
+	dir, name := r.Args[1], r.Args[0]
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	if g.rootless {
-		oci.Rootless(spec, uint32(os.Geteuid()), uint32(os.Getegid()))
-	}
-	data, err := json.MarshalIndent(spec, "", "\t")
+	r.Args[1] = filepath.Join(dir, "rootfs")
+	err = g.images(c.Context, r, nil, c.App.Writer)
+	var spec *specs.Spec
 	if err == nil {
-		r.Args[1] = filepath.Join(dir, "rootfs")
-		err = g.images(c.Context, r, nil, c.App.Writer)
+		if spec, err = imageSpec(image, r.Args[1]); err != nil {
+			err = fmt.Errorf("image %s: %w", name, err)
+		}
 	}
 	if err == nil {
-		err = writeNew(filepath.Join(dir, "config.json"), append(data, '\n'))
+		if g.rootless {
+			oci.Rootless(spec, uint32(os.Geteuid()), uint32(os.Getegid()))
+		}
+		var data []byte
+		if data, err = json.MarshalIndent(spec, "", "\t"); err == nil {
+			err = writeNew(filepath.Join(dir, "config.json"), append(data, '\n'))
+		}
 	}
 	if err != nil {
 		os.RemoveAll(dir)
@@ -257,8 +259,8 @@ func (g *globals) unpackBundle(c *cli.Context, r *request.Request) error {
 	return err
 }
 
-// imageSpec is the configuration of a container of an image.
-func imageSpec(image *store.Image) (*specs.Spec, error) {
+// imageSpec is the configuration of a container of an image, which is unpacked or mounted at root.
+func imageSpec(image *store.Image, root string) (*specs.Spec, error) {
 	config := image.Config.Config
 	args := slices.Concat(config.Entrypoint, config.Cmd)
 	if len(args) == 0 || args[0] == "" {
@@ -274,7 +276,7 @@ func imageSpec(image *store.Image) (*specs.Spec, error) {
 	if config.WorkingDir != "" {
 		spec.Process.Cwd = config.WorkingDir
 	}
-	user, err := imageUser(config.User)
+	user, err := imageUser(config.User, root)
 	if err != nil {
 		return nil, err
 	}
@@ -293,23 +295,80 @@ func imageSpec(image *store.Image) (*specs.Spec, error) {
 	return spec, nil
 }
 
-// imageUser reads the user of an image: names would be those of its /etc/passwd, which images of Windows files lack.
-func imageUser(user string) (u specs.User, err error) {
-	uid, gid, _ := strings.Cut(user, ":")
-	for _, id := range []struct {
-		text string
-		to   *uint32
-	}{{uid, &u.UID}, {gid, &u.GID}} {
-		if id.text == "" || id.text == "root" {
-			continue
+// imageUser reads the user of an image, which is unpacked or mounted at root: names are those of its /etc/passwd and
+// /etc/group. Without a group, it is the one that passwd has for the user.
+func imageUser(user, root string) (u specs.User, err error) {
+	name, group, grouped := strings.Cut(user, ":")
+	files, err := oci.OpenFiles(root)
+	if err != nil {
+		return u, err
+	}
+	defer files.Close()
+	passwd := func(column int, want string) ([]string, error) { return account(files, "/etc/passwd", column, want) }
+	if n, err := strconv.ParseUint(name, 10, 31); err == nil {
+		u.UID = uint32(n)
+		if fields, err := passwd(2, name); err == nil && !grouped {
+			group = fields[3]
 		}
-		n, err := strconv.ParseUint(id.text, 10, 31)
-		if err != nil {
-			return u, fmt.Errorf("its user %q is not a number", id.text)
+	} else if name != "" {
+		fields, err := passwd(0, name)
+		if err != nil && name != "root" {
+			return u, fmt.Errorf("its user %q: %w", user, err)
 		}
-		*id.to = uint32(n)
+		if err == nil {
+			if u.UID, err = id(fields[2]); err != nil {
+				return u, fmt.Errorf("its user %q: /etc/passwd: %w", user, err)
+			}
+			if !grouped {
+				group = fields[3]
+			}
+		}
+	}
+	if group == "" || group == "root" {
+		return u, nil
+	}
+	if u.GID, err = id(group); err == nil {
+		return u, nil
+	}
+	fields, err := account(files, "/etc/group", 0, group)
+	if err == nil {
+		u.GID, err = id(fields[2])
+	}
+	if err != nil {
+		return u, fmt.Errorf("its user %q: %w", user, err)
 	}
 	return u, nil
+}
+
+// id reads the number of a user or group.
+func id(text string) (uint32, error) {
+	n, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a number", text)
+	}
+	return uint32(n), nil
+}
+
+// maxAccounts bounds what is read of an image's passwd and group, in bytes.
+const maxAccounts = 1 << 20
+
+// account finds the line of passwd(5) or group(5) that has a text in a column.
+func account(files *oci.Files, name string, column int, want string) ([]string, error) {
+	f, _, err := files.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("%q is neither a number nor in the image's %s (%w)", want, name, err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxAccounts))
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Split(strings.TrimSpace(line), ":"); len(fields) >= 4 && fields[column] == want {
+			return fields, nil
+		}
+	}
+	return nil, fmt.Errorf("%q is neither a number nor in the image's %s", want, name)
 }
 
 // prelinked is one element of the output of "winbox image prelink --json". Its

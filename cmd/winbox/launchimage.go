@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -21,6 +22,7 @@ import (
 
 	"winbox/images/request"
 	"winbox/images/store"
+	"winbox/internal/kernel"
 	"winbox/oci"
 	"winbox/preload"
 	"winbox/sandbox"
@@ -210,7 +212,7 @@ func (l *launch) runImage() (err error) {
 	if err := mountImage(images, image, e.box()); err != nil {
 		return fmt.Errorf("image %s: mount its layers: %w", l.c.Args().First(), err)
 	}
-	spec, err := l.imageContainer(image)
+	spec, err := l.imageContainer(image, images.MountPoint())
 	if err != nil {
 		return fmt.Errorf("image %s: %w", l.c.Args().First(), err)
 	}
@@ -248,8 +250,8 @@ func (l *launch) runImage() (err error) {
 	return l.finish(res)
 }
 
-// mostLayers is how many the options of an overlay have room for: a page (mount(2)), with names of 64 digits.
-const mostLayers = 57
+// mostLayers is how many the kernel stacks (overlayfs, OVL_MAX_STACK).
+const mostLayers = 500
 
 // mountImage mounts the layers of an image, with what the container changes in its folder.
 func mountImage(images *store.Store, image *store.Image, box string) error {
@@ -276,10 +278,9 @@ func mountImage(images *store.Store, image *store.Image, box string) error {
 	if err != nil {
 		return err
 	}
-	options := "userxattr,lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + filepath.Join(box, "upper") + ",workdir=" + filepath.Join(box, "work")
 	err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
 	if err == nil {
-		err = unix.Mount("overlay", images.MountPoint(), "overlay", unix.MS_NOSUID|unix.MS_NODEV, options)
+		err = mountOverlay(lower, filepath.Join(box, "upper"), filepath.Join(box, "work"), images.MountPoint())
 	}
 	var under unix.Statfs_t
 	if err == unix.EINVAL && unix.Statfs(box, &under) == nil && under.Type == unix.OVERLAYFS_SUPER_MAGIC {
@@ -288,9 +289,49 @@ func mountImage(images *store.Store, image *store.Image, box string) error {
 	return errors.Join(err, os.Chdir(before))
 }
 
-// imageContainer is the configuration of a container of an image, with what the flags say.
-func (l *launch) imageContainer(image *store.Image) (*specs.Spec, error) {
-	spec, err := imageSpec(image)
+// mountOverlay mounts an overlay of folders, the uppermost first.
+func mountOverlay(lower []string, upper, work, at string) error {
+	options := "userxattr,lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + upper + ",workdir=" + work
+	if len(options) < os.Getpagesize() { // what mount(2) takes
+		return unix.Mount("overlay", at, "overlay", unix.MS_NOSUID|unix.MS_NODEV, options)
+	}
+	if able, err := kernel.Since(6, 7); err != nil || !able {
+		return errors.Join(fmt.Errorf("%d layers are too many for a kernel before Linux 6.7", len(lower)), err)
+	}
+	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("fsopen: %w", err)
+	}
+	defer unix.Close(fs)
+	set := func(name, value string) {
+		if err == nil {
+			if err = unix.FsconfigSetString(fs, name, value); err != nil {
+				err = fmt.Errorf("option %s=%s: %w", name, value, err)
+			}
+		}
+	}
+	for _, dir := range lower {
+		set("lowerdir+", dir)
+	}
+	set("upperdir", upper)
+	set("workdir", work)
+	if err == nil {
+		err = errors.Join(unix.FsconfigSetFlag(fs, "userxattr"), unix.FsconfigCreate(fs))
+	}
+	if err != nil {
+		return err
+	}
+	mount, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+	if err != nil {
+		return fmt.Errorf("fsmount: %w", err)
+	}
+	defer unix.Close(mount)
+	return unix.MoveMount(mount, "", unix.AT_FDCWD, at, unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+// imageContainer is the configuration of a container of an image, which is mounted at root, with what the flags say.
+func (l *launch) imageContainer(image *store.Image, root string) (*specs.Spec, error) {
+	spec, err := imageSpec(image, root)
 	if err != nil {
 		return nil, err
 	}
@@ -317,6 +358,8 @@ func (l *launch) imageContainer(image *store.Image) (*specs.Spec, error) {
 		p.Cwd = l.c.String("workdir")
 	case config.WorkingDir == "":
 		p.Cwd = `D:\`
+	case spec.Annotations["io.winbox.drives"] == "" && onDriveC(config.WorkingDir):
+		p.Cwd = `C:` + strings.ReplaceAll(path.Clean(config.WorkingDir), "/", `\`)
 	}
 	for _, e := range l.c.StringSlice("env") {
 		name, value, given := strings.Cut(e, "=")
@@ -333,6 +376,13 @@ func (l *launch) imageContainer(image *store.Image) (*specs.Spec, error) {
 	maps.Copy(spec.Annotations, l.asAnnotations())
 	spec.Annotations["io.winbox.handler"] = "windows" // nothing else is launched
 	return spec, wine.CheckAnnotations(spec.Annotations)
+}
+
+// onDriveC tells whether a folder of an image can be that of the same name on drive C:, which has its own of some.
+func onDriveC(dir string) bool {
+	top, _, _ := strings.Cut(strings.TrimPrefix(path.Clean(dir), "/"), "/")
+	return path.IsAbs(dir) && top != "" && !strings.ContainsAny(dir, `\:*?"<>|`) &&
+		!slices.Contains([]string{"windows", "users", "programdata", "program files", "program files (x86)"}, strings.ToLower(top))
 }
 
 // imageMounts changes what [oci.NewSpec] mounts to what a launched program sees.
