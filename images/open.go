@@ -3,6 +3,8 @@ package images
 import (
 	"archive/tar"
 	"bytes"
+	"compress/flate"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -66,9 +68,16 @@ func open(ctx context.Context, from, temporary string, limits layer.Limits) (ima
 	case info.IsDir():
 		image, err = fromLayout(from)
 	default:
+		var plain string
+		if plain, err = inflate(from, temporary, limits); err != nil {
+			return nil, nil, err
+		}
+		if plain != from {
+			from, clean = plain, func() error { return os.Remove(plain) }
+		}
 		var isLayout bool
 		if isLayout, err = hasEntry(from, "oci-layout"); err != nil {
-			return nil, nil, err
+			break
 		}
 		if !isLayout {
 			image, err = tarball.ImageFromPath(from, nil)
@@ -76,9 +85,10 @@ func open(ctx context.Context, from, temporary string, limits layer.Limits) (ima
 		}
 		var dir string
 		if dir, err = os.MkdirTemp(temporary, "layout-"); err != nil {
-			return nil, nil, err
+			break
 		}
-		clean = func() error { return os.RemoveAll(dir) }
+		file := clean
+		clean = func() error { return errors.Join(file(), os.RemoveAll(dir)) }
 		if err = unarchive(from, dir, limits); err == nil {
 			image, err = fromLayout(dir)
 		}
@@ -87,6 +97,34 @@ func open(ctx context.Context, from, temporary string, limits layer.Limits) (ima
 		return nil, nil, errors.Join(err, clean())
 	}
 	return image, clean, nil
+}
+
+// inflate gives an archive as a file that is not compressed: itself, or a temporary one for what gzip or zstd has made.
+func inflate(archive, temporary string, limits layer.Limits) (plain string, err error) {
+	f, err := os.Open(archive)
+	if err != nil {
+		return "", err
+	}
+	r, err := decompressed(f)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	if r == io.ReadCloser(f) {
+		return archive, nil
+	}
+	to, err := os.CreateTemp(temporary, "archive-")
+	if err != nil {
+		return "", err
+	}
+	n, err := io.Copy(to, io.LimitReader(r, limits.Bytes+1))
+	if err == nil && n > limits.Bytes {
+		err = layer.ErrTooLarge
+	}
+	if err = errors.Join(err, to.Close()); err != nil {
+		return "", errors.Join(fmt.Errorf("decompress the archive: %w", err), os.Remove(to.Name()))
+	}
+	return to.Name(), nil
 }
 
 // pull finds an image in a registry.
@@ -236,7 +274,15 @@ func apply(ctx context.Context, stream io.Reader, want string, to string, opt la
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(draft)) }()
 	h := sha256.New()
-	if _, err := layer.Extract(draft, io.TeeReader(store.ContextReader(ctx, stream), h), opt); err != nil {
+	tee := io.TeeReader(store.ContextReader(ctx, stream), h)
+	var flated flate.CorruptInputError
+	if _, err := layer.Extract(draft, tee, opt); errors.Is(err, tar.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, &flated) {
+		// Is it no layer, or one that something has happened to?
+		if _, rest := io.Copy(io.Discard, tee); rest != nil || "sha256:"+hex.EncodeToString(h.Sum(nil)) != want {
+			err = fmt.Errorf("damaged, not %s: %w", want, err)
+		}
+		return err
+	} else if err != nil {
 		return err
 	}
 	if got := "sha256:" + hex.EncodeToString(h.Sum(nil)); got != want {

@@ -331,6 +331,11 @@ func openLayer(s *store.Store, d store.Descriptor) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
+	return decompressed(f)
+}
+
+// decompressed gives what a file holds: a layer, or an archive of an image. It is closed with what is given, and on an error.
+func decompressed(f io.ReadSeekCloser) (io.ReadCloser, error) {
 	var head [4]byte
 	n, _ := io.ReadFull(f, head[:])
 	if _, err := f.Seek(0, io.SeekStart); err != nil {

@@ -3,12 +3,14 @@ package test
 import (
 	"archive/tar"
 	"compress/gzip"
+	"encoding/pem"
 	"io"
 	"io/fs"
 	"log"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/klauspost/compress/zstd"
 )
 
 // layerOf makes a layer of a folder, with little compression: that is slow.
@@ -88,7 +91,8 @@ func imageOf(t *testing.T, layer v1.Layer, labels map[string]string) v1.Image {
 	return image
 }
 
-// TestRuntimeInstall installs a runtime from a registry, from a layout and from a docker archive, and runs a program on it.
+// TestRuntimeInstall installs a runtime from a registry with a certificate of its own, from a layout and from docker archives,
+// and runs a program on it. What cannot be trusted or read is refused, and nothing stays of it.
 func TestRuntimeInstall(t *testing.T) {
 	t.Parallel()
 	b := newRuntimeBox(t, "new")
@@ -107,14 +111,21 @@ func TestRuntimeInstall(t *testing.T) {
 	layer := layerOf(t, root)
 	whole := imageOf(t, layer, map[string]string{"io.winbox.runtime": strings.Replace(tree, "-", ":", 1)})
 
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	insecure, server := httptest.NewServer(handler), httptest.NewUnstartedServer(handler)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(insecure.Close)
 	t.Cleanup(server.Close)
-	image := strings.TrimPrefix(server.URL, "http://") + "/wine:10"
+	image := strings.TrimPrefix(server.URL, "https://") + "/wine:10"
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	mistrusting := b.env
+	trusting := append(slices.Clone(b.env), "SSL_CERT_FILE="+writeFile(t, b.dir, "ca.pem", certificate), "SSL_CERT_DIR=/nonexistent")
 	ref, err := name.ParseReference(image)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := remote.Write(ref, whole); err != nil {
+	if err := remote.Write(ref, whole, remote.WithTransport(server.Client().Transport)); err != nil {
 		t.Fatal(err)
 	}
 	path, err := layout.Write(filepath.Join(b.dir, "layout"), empty.Index)
@@ -128,7 +139,18 @@ func TestRuntimeInstall(t *testing.T) {
 	if err := tarball.WriteToFile(archive, ref, whole); err != nil {
 		t.Fatal(err)
 	}
-	for name, from := range map[string]string{"pulled": image, "from-layout": "./layout", "from-archive": "archive.tar"} {
+	compressed, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, b.dir, "archive.tar.zst", compressed.EncodeAll([]byte(readFile(t, archive)), nil))
+	for name, from := range map[string]string{
+		"pulled": image, "from-layout": "./layout", "from-archive": "archive.tar", "from-zstd": "archive.tar.zst",
+	} {
+		b.env = mistrusting
+		if from == image {
+			b.env = trusting
+		}
 		if c := b.call("runtime", "install", from, name).wait(); c.code() != 0 || c.text() != name+"\n" {
 			t.Fatalf("%s: exit code %d, output %q, error %s", c, c.code(), c.text(), c.err.String())
 		}
@@ -137,20 +159,49 @@ func TestRuntimeInstall(t *testing.T) {
 		}
 		b.call("runtime", "verify", name).wait().want(0, "")
 	}
+	b.env = mistrusting
 	b.run("--runtime", "pulled", "cmd.exe", "/c", "exit 7").want(7, "")
 
+	// A byte of the layer is another.
+	blobs, err := filepath.Glob(filepath.Join(b.dir, "layout/blobs/sha256/*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, blob := range blobs {
+		if info, err := os.Stat(blob); err == nil && info.Size() > 1<<20 {
+			data := []byte(readFile(t, blob))
+			data[len(data)/2] ^= 1
+			if err := os.WriteFile(blob, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	plain := strings.TrimPrefix(insecure.URL, "http://")
 	for from, says := range map[string]string{
-		strings.Replace(image, ":10", ":11", 1): "MANIFEST_UNKNOWN",
-		"./nothing":                             "no such file",
-		"10.0.0.1:5000/wine":                    "without TLS",
-		"7zip.tar":                              "not an archive of an image",
+		plain + "/wine:11":   "MANIFEST_UNKNOWN",
+		image:                "certificate",
+		"./layout":           "damaged, not sha256:",
+		"7zip.tar.zst":       "decompress the archive",
+		"./nothing":          "no such file",
+		"10.0.0.1:5000/wine": "without TLS",
+		"7zip.tar":           "not an archive of an image",
 	} {
 		writeFile(t, b.dir, "7zip.tar", []byte("7z"))
-		if c := b.call("runtime", "install", from, "bad").wait(); c.code() != 1 || !strings.Contains(c.err.String(), says) {
+		writeFile(t, b.dir, "7zip.tar.zst", []byte("\x28\xb5\x2f\xfd\x04\x00"))
+		if c := b.call("runtime", "install", from, "bad").wait(); c.code() != 1 || !strings.Contains(c.err.String(), says) || strings.Count(c.err.String(), "\n") != 2 { // what it does, and the error
 			t.Errorf("%s says %q, want %q", c, c.err.String(), says)
 		}
 	}
-	if left, err := filepath.Glob(filepath.Join(own, "runtimes/.new*")); err != nil || len(left) > 0 {
-		t.Errorf("left: %v, %v", left, err)
+	entries, err := os.ReadDir(filepath.Join(own, "runtimes"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, entry := range entries {
+		left = append(left, entry.Name())
+	}
+	slices.Sort(left)
+	if want := []string{"from-archive", "from-layout", "from-zstd", "none", "pulled", tree}; !slices.Equal(slices.DeleteFunc(left, func(name string) bool { return name == ".lock" }), want) {
+		t.Errorf("there are %v, want %v", left, want)
 	}
 }
