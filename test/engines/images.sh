@@ -40,8 +40,8 @@ within() {
 }
 declare -A program=([7za]=$sevenzip [node]=$node [web]=$webserver)
 for name in 7za node web; do
-	check "pack $name, zstd" winbox image pack "${program[$name]}" -t zstd --compression zstd
-	within "size of $name, zstd" zstd "$(zstd -q -3 <"${program[$name]}" | wc -c)"
+	check "pack $name, zstd" winbox image pack "${program[$name]}" -t $name:zstd --compression zstd
+	within "size of $name, zstd" $name:zstd "$(zstd -q -3 <"${program[$name]}" | wc -c)"
 	check "pack $name" winbox image pack "${program[$name]}" -t $registry/$name:1
 	check "push $name" winbox image push $registry/$name:1
 	check "rm $name" winbox image rm $registry/$name:1
