@@ -8,8 +8,9 @@ import (
 	"io"
 	"runtime"
 
-	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
+
+	"winbox/images/deflate"
 )
 
 // Compression is how layers are compressed.
@@ -49,29 +50,17 @@ type format struct {
 // workers is how many blocks are compressed at once: more would need more memory.
 func workers() int { return min(runtime.GOMAXPROCS(0), 3) }
 
-// window is how far back deflate refers (RFC 1951).
-const window = 32 << 10
-
 // gzipFormat is one member (RFC 1952) of blocks that each end at a byte, as Z_SYNC_FLUSH makes them, and refer to the
 // block before. Its header has neither name nor time.
 var gzipFormat = format{
 	block: 1 << 20,
 	open: func() (func(block, before []byte, last bool) ([]byte, error), error) {
-		w, err := flate.NewWriter(io.Discard, 7) // smaller than gzip -6, in less time
+		var e deflate.Encoder
+		var src []byte
 		return func(block, before []byte, last bool) ([]byte, error) {
-			var out bytes.Buffer
-			out.Grow(len(block)/2 + 1024)
-			w.ResetDict(&out, before)
-			if _, err := w.Write(block); err != nil {
-				return nil, err
-			}
-			end := w.Flush
-			if last {
-				end = w.Close
-			}
-			err := end()
-			return out.Bytes(), err
-		}, err
+			src = append(append(src[:0], before...), block...)
+			return e.Encode(make([]byte, 0, len(block)/2+1024), src, len(before), last), nil
+		}, nil
 	},
 	head: []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255},
 	tail: func(size int64, sum uint32) []byte {
@@ -188,7 +177,7 @@ func (c *compressor) Write(data []byte) (int, error) {
 // send hands a block on to be compressed.
 func (c *compressor) send(last bool) {
 	j := job{c.block, c.before, last, make(chan result, 1)}
-	c.before = bytes.Clone(c.block[max(0, len(c.block)-window):])
+	c.before = bytes.Clone(c.block[max(0, len(c.block)-deflate.Window):])
 	c.block = nil
 	c.order <- j.result
 	c.jobs <- j
