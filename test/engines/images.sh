@@ -40,14 +40,15 @@ within() {
 }
 declare -A program=([7za]=$sevenzip [node]=$node [web]=$webserver)
 for name in 7za node web; do
-	check "pack $name, zstd" winbox image pack "${program[$name]}" -t $name:zstd --compression zstd
-	within "size of $name, zstd" $name:zstd "$(zstd -q -3 <"${program[$name]}" | wc -c)"
 	check "pack $name" winbox image pack "${program[$name]}" -t $registry/$name:1
 	within "size of $name" $registry/$name:1 "$(gzip -6 -n <"${program[$name]}" | wc -c)"
 	check "push $name" winbox image push $registry/$name:1
 	check "rm $name" winbox image rm $registry/$name:1
 	check "pull $name" winbox image pull $registry/$name:1
 done
+
+check 'pack 7za, zstd' winbox image pack "$sevenzip" -t 7za:zstd --compression zstd
+within 'size of 7za, zstd' 7za:zstd "$(zstd -q -3 <"$sevenzip" | wc -c)"
 
 # programs RUN...: what all of them do with the three images. RUN IMAGE ARGUMENT... runs one to its end.
 programs() {
