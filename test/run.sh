@@ -9,13 +9,25 @@ cd "$(dirname "$0")/.."
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
+# of_failed prints what the tests that failed have printed, with a line of the name before, and what belongs to no test.
+# `=== RUN`, `=== CONT` and `=== NAME` say whose the lines are that follow.
+of_failed() {
+	awk '
+		NR == FNR { if ($1 == "---" && $2 == "FAIL:") failed[$3] = 1; next }
+		$1 == "===" && $2 ~ /^(RUN|CONT|NAME|PAUSE)$/ { if ($2 != "PAUSE") test = $3; next }
+		$1 == "---" && $2 ~ /^(PASS|SKIP|FAIL):$/ { test = $3; if ($2 == "FAIL:") print; next }
+		/^(PASS|FAIL|ok|panic|\?)/ { test = "" }
+		test == "" || test in failed { if (test != said && test != "") print "=== " test; said = test; print }
+	' "$log" "$log"
+}
+
 run_tests() { # go test arguments
 	local status=0
 	go test -v "$@" >"$log" 2>&1 || status=$?
 	grep -E '^(ok|FAIL|---|panic|\?)|^ +--- (FAIL|SKIP)' "$log" | grep -v -E '^--- PASS|no test files' || true
 	if [ $status -ne 0 ]; then
-		echo "--- log of the failed run"
-		grep -v -E '^ *(=== |--- PASS)' "$log" | tail -n 300
+		echo "--- log of the failed tests"
+		of_failed | tail -n 400
 		exit $status
 	fi
 	local skipped
