@@ -483,6 +483,98 @@ func TestDisplayHost(t *testing.T) {
 	}
 }
 
+// waylandDisplay starts a compositor that stands for the host's, with a screen of 640 by 480 pixels in memory, of which
+// screen takes a picture. It is gone at the end.
+func waylandDisplay(t *testing.T) (env []string, screen func() image.Image) {
+	t.Helper()
+	dir := newDir(t)
+	config := writeFile(t, dir, "config", []byte("xwayland disable\ndefault_border none\noutput HEADLESS-1 resolution 640x480\n"))
+	runtimeDir := filepath.Join(dir, "run")
+	if err := os.Mkdir(runtimeDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const nobody = 65534 // it refuses to be root
+	if err := os.Chown(runtimeDir, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	compositor := exec.Command("sway", "-c", config)
+	compositor.Env = []string{"PATH=" + os.Getenv("PATH"), "XDG_RUNTIME_DIR=" + runtimeDir, "WLR_BACKENDS=headless", "WLR_RENDERER=pixman", "WLR_LIBINPUT_NO_DEVICES=1"}
+	compositor.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	var said bytes.Buffer
+	compositor.Stderr = &said
+	if err := compositor.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		compositor.Process.Kill()
+		compositor.Wait()
+		if t.Failed() {
+			t.Logf("sway: %s", said.String())
+		}
+	})
+	env = []string{"DISPLAY=", "XDG_RUNTIME_DIR=" + runtimeDir, "WAYLAND_DISPLAY=wayland-1"}
+	await(t, "the compositor", func() bool {
+		_, err := os.Stat(filepath.Join(runtimeDir, "wayland-1"))
+		return err == nil
+	})
+	return env, func() image.Image {
+		grim := exec.Command("grim", "-")
+		grim.Env = append(os.Environ(), env...)
+		picture, err := grim.Output()
+		if err != nil {
+			return image.NewRGBA(image.Rectangle{})
+		}
+		img, err := png.Decode(bytes.NewReader(picture))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return img
+	}
+}
+
+// TestDisplayWayland shows a window on the host's Wayland display, of a program of each kind.
+func TestDisplayWayland(t *testing.T) {
+	t.Parallel()
+	for _, m := range machines {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			b := newRuntimeBox(t, "i386")
+			env, screen := waylandDisplay(t)
+			b.env = append(b.env, env...)
+			file := writeFile(t, b.dir, "window.exe", []byte(readFile(t, windowOf(t, m))))
+			c := b.launch("--display", "host", file)
+			c.follow()
+			if line := strings.TrimSpace(c.line()); line != "screen 640x480" {
+				t.Errorf("the program says %q", line)
+			}
+			await(t, "the window on the host's display", func() bool {
+				img := screen()
+				return color.RGBAModel.Convert(img.At(50, 150)) == windowRed && color.RGBAModel.Convert(img.At(250, 150)) == windowBlue
+			})
+			id, _ := b.container()
+			b.call("kill", id, "KILL").wait()
+			c.wait()
+			if m.name != machines[0].name {
+				return
+			}
+			b.env = append(b.env, "XDG_RUNTIME_DIR=run")
+			if line := b.run("--display", "host=wayland", file).wantLine(failed); !strings.Contains(line, "absolute path") {
+				t.Errorf("a relative runtime directory: %q", line)
+			}
+			b.env = append(b.env, "WAYLAND_DISPLAY="+file)
+			if line := b.run("--display", "host", file).wantLine(failed); !strings.Contains(line, "not a socket") {
+				t.Errorf("no socket: %q", line)
+			}
+		})
+	}
+	b := newBox(t)
+	env, _ := waylandDisplay(t)
+	b.env = append(b.env, env...)
+	if line := b.run("--display", "host", "cmd").wantLine(failed); !strings.Contains(line, "--wayland") {
+		t.Errorf("a Wine without the driver: %q", line)
+	}
+}
+
 // TestDisplayBundle takes pictures of containers that an engine would make, as root and as another user.
 func TestDisplayBundle(t *testing.T) {
 	t.Parallel()
@@ -534,7 +626,8 @@ func TestDisplayErrors(t *testing.T) {
 		{"not a number", []string{"launch", "--display", "virtual=99999x100", "cmd"}},
 		{"from 64 to 4096", []string{"launch", "--display", "virtual=9999x100", "cmd"}},
 		{"16 or 24", []string{"launch", "--display", "virtual=640x480x8", "cmd"}},
-		{"DISPLAY is not set", []string{"launch", "--display", "host", "cmd"}},
+		{"neither DISPLAY nor WAYLAND_DISPLAY", []string{"launch", "--display", "host", "cmd"}},
+		{"WAYLAND_DISPLAY is not set", []string{"launch", "--display", "host=wayland", "cmd"}},
 		{"none of none, virtual", []string{"launch", "--display", "printer", "cmd"}},
 		{"--display virtual", []string{"launch", "--vnc", "/tmp/vnc", "cmd"}},
 		{"127.0.0.1:PORT", []string{"launch", "--display", "virtual", "--vnc", "0.0.0.0:5900", "cmd"}},

@@ -31,9 +31,9 @@ func runtimesRoot() string { return filepath.Join(filepath.Dir(dataRoot), "runti
 var (
 	buildI386 = sync.OnceValue(func() error {
 		if from := os.Getenv("WINBOX_TEST_ROOT"); from != "" {
-			return buildRuntime("i386", "--wow64", "i386", "--from", from)
+			return buildRuntime("i386", "--wow64", "i386", "--wayland", "--from", from)
 		}
-		return buildRuntime("i386", "--wow64", "i386")
+		return buildRuntime("i386", "--wow64", "i386", "--wayland")
 	})
 	buildNew = sync.OnceValue(func() error {
 		if err := buildI386(); err != nil {

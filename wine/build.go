@@ -38,6 +38,8 @@ type BuildOptions struct {
 	Mirror string
 	// All keeps the modules of Wine's that no container has a use for.
 	All bool
+	// Wayland keeps Wine's driver for Wayland's displays.
+	Wayland bool
 	// Replace lets it take the name of another.
 	Replace bool
 }
@@ -251,7 +253,7 @@ func takeKept(ctx context.Context, root *os.Root, opt BuildOptions, tree string)
 	if wine := inFiles(rootFiles{root}); how == "" && wine != nil {
 		how = wine.WoW64()
 	}
-	list, err := trim(root, how, opt.All)
+	list, err := trim(root, how, keeping{opt.All, opt.Wayland})
 	if err != nil {
 		return err
 	}

@@ -253,6 +253,9 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	if err := b.wishes.display.FindHost(os.Getenv); err != nil {
 		return nil, fmt.Errorf("annotations: %s: %w", annotationDisplay, err)
 	}
+	if err := r.checkDisplay(b.wishes.display); err != nil {
+		return nil, fmt.Errorf("annotations: %s: %w", annotationDisplay, err)
+	}
 	display, err := scratch.displayMounts(b.wishes.display)
 	if err != nil {
 		return nil, err

@@ -35,9 +35,11 @@ type Display struct {
 	Width, Height, Depth int
 	// VNC has the virtual display's server speak to VNC clients, at the socket of [Scratch.DialVNC].
 	VNC bool
+	// Wayland takes the host's Wayland display also when there is one of X.
+	Wayland bool
 
 	// host is that of [DisplayHost], once [Display.FindHost] has found it.
-	host *hostDisplay
+	host hostDisplay
 }
 
 // The largest screen takes 64 MiB; the smallest is what Wine still makes a desktop of.
@@ -46,7 +48,7 @@ const (
 	largestScreen  = 4096
 )
 
-// ParseDisplay reads `none`, `host`, `virtual` or `virtual=WIDTHxHEIGHT[xDEPTH]`. The empty string is none, and a
+// ParseDisplay reads `none`, `host`, `host=wayland`, `virtual` or `virtual=WIDTHxHEIGHT[xDEPTH]`. The empty string is none, and a
 // virtual screen is 1024x768x24 unless it is said.
 func ParseDisplay(s string) (Display, error) {
 	kind, screen, sized := strings.Cut(s, "=")
@@ -55,8 +57,11 @@ func ParseDisplay(s string) (Display, error) {
 		return Display{}, nil
 	case s == string(DisplayHost):
 		return d, nil
+	case d.Kind == DisplayHost && screen == "wayland":
+		d.Wayland = true
+		return d, nil
 	case d.Kind != DisplayVirtual:
-		return Display{}, fmt.Errorf("%q is none of none, virtual, virtual=WIDTHxHEIGHTxDEPTH and host", s)
+		return Display{}, fmt.Errorf("%q is none of none, virtual, virtual=WIDTHxHEIGHTxDEPTH, host and host=wayland", s)
 	case !sized:
 		d.Width, d.Height, d.Depth = 1024, 768, 24
 		return d, nil
@@ -254,7 +259,7 @@ func (d Display) driver() []keySetting {
 		// Nobody manages windows there: Wine draws their frames and puts them one above the other by itself.
 		return []keySetting{{drivers, "Graphics", regString("x11")}, {x11, "Managed", regString("N")}}
 	case DisplayHost:
-		return []keySetting{{drivers, "Graphics", regString("x11")}, {x11, "Managed", ""}}
+		return []keySetting{{drivers, "Graphics", regString(d.host.graphics())}, {x11, "Managed", ""}}
 	}
 	return []keySetting{{drivers, "Graphics", regString("null")}}
 }
@@ -306,7 +311,7 @@ func (t *Template) writeRegistry(prefix *os.Root, d Display, owner Owner) error 
 func displayVariables(env []string) map[string]string {
 	found := make(map[string]string)
 	for _, setting := range env {
-		if name, value, _ := strings.Cut(setting, "="); name == "DISPLAY" || name == "XAUTHORITY" {
+		if name, value, _ := strings.Cut(setting, "="); name == "DISPLAY" || name == "XAUTHORITY" || name == "WAYLAND_DISPLAY" {
 			found[name] = value
 		}
 	}

@@ -112,6 +112,9 @@ func (t *Template) Container(opt Options) (*Container, error) {
 		}
 		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: to, Type: "bind", Source: m.source, Options: options})
 	}
+	if err := t.Runtime.checkDisplay(opt.Display); err != nil {
+		return nil, err
+	}
 	display, err := opt.Preload.displayMounts(opt.Display)
 	if err != nil {
 		return nil, err

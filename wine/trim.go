@@ -128,12 +128,23 @@ type keptFile struct {
 	from, to string // absolute paths there and here
 }
 
+// keeping says what a runtime has beside what each has.
+type keeping struct {
+	all     bool // every PE module
+	wayland bool // the driver for Wayland's displays, and the libraries that it needs
+}
+
+// waylandModule and waylandDriver are that driver's ELF and PE modules.
+const (
+	waylandModule = "winewayland.so"
+	waylandDriver = "winewayland.drv"
+)
+
 // A trimmer picks what a runtime needs of a root file system with Wine.
 type trimmer struct {
 	root *os.Root
 	wine *Runtime
-	// all keeps every PE module.
-	all  bool
+	keep keeping
 	kept map[string]string // where to, where from
 }
 
@@ -143,8 +154,8 @@ type trimmer struct {
 // # Errors
 //
 // There is no Wine, or not the part for 32-bit programs that is asked for; a library is missing.
-func trim(root *os.Root, how WoW64, all bool) ([]keptFile, error) {
-	t := &trimmer{root: root, wine: inFiles(rootFiles{root}), all: all, kept: make(map[string]string)}
+func trim(root *os.Root, how WoW64, keep keeping) ([]keptFile, error) {
+	t := &trimmer{root: root, wine: inFiles(rootFiles{root}), keep: keep, kept: make(map[string]string)}
 	r := t.wine
 	if r == nil {
 		return nil, errors.New("no 64-bit Wine in it")
@@ -231,7 +242,7 @@ func (t *trimmer) pe(from, to, mingw string, unneeded []string) error {
 		t.kept[path.Join(to, zlibDLL)] = zlib
 	}
 	for _, name := range names {
-		if t.all || !matches(unneededPE, name) && !matches(unneeded, name) {
+		if t.keep.all || t.keep.wayland && name == waylandDriver || !matches(unneededPE, name) && !matches(unneeded, name) {
 			t.kept[path.Join(to, name)] = path.Join(from, name)
 		}
 	}
@@ -310,7 +321,7 @@ func (t *trimmer) unix(dir string) ([]string, error) {
 	}
 	var kept []string
 	for _, name := range names {
-		if !slices.Contains(unneededUnix, strings.TrimSuffix(name, ".so")) {
+		if t.keep.wayland && name == waylandModule || !slices.Contains(unneededUnix, strings.TrimSuffix(name, ".so")) {
 			t.kept[path.Join(dir, name)] = path.Join(dir, name)
 			kept = append(kept, path.Join(dir, name))
 		}

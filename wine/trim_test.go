@@ -23,7 +23,7 @@ func TestTrim(t *testing.T) {
 	defer root.Close()
 	kept := make(map[bool][]string) // whether of all modules
 	for _, all := range []bool{false, true} {
-		list, err := trim(root, WoW64None, all)
+		list, err := trim(root, WoW64None, keeping{all: all})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +51,7 @@ func TestTrim(t *testing.T) {
 			t.Errorf("%s is kept", name)
 		}
 	}
-	if _, err := trim(root, WoW64I386, false); host.Loader32 == "" && (err == nil || !strings.Contains(err.Error(), "has no 32-bit part")) {
+	if _, err := trim(root, WoW64I386, keeping{}); host.Loader32 == "" && (err == nil || !strings.Contains(err.Error(), "has no 32-bit part")) {
 		t.Errorf("a 32-bit part that is not there: %v", err)
 	}
 }
@@ -74,7 +74,7 @@ func TestTrimRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := trim(root, WoW64None, false); err == nil || !strings.Contains(err.Error(), "no 64-bit Wine in it") {
+		if _, err := trim(root, WoW64None, keeping{}); err == nil || !strings.Contains(err.Error(), "no 64-bit Wine in it") {
 			t.Errorf("%s: %v", name, err)
 		}
 		root.Close()
@@ -176,7 +176,7 @@ func TestTrimNoLibraries(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	if _, err := trim(root, WoW64None, false); err == nil || !strings.Contains(err.Error(), "no folder with a C library") {
+	if _, err := trim(root, WoW64None, keeping{}); err == nil || !strings.Contains(err.Error(), "no folder with a C library") {
 		t.Error(err)
 	}
 }

@@ -24,8 +24,8 @@ var runtimeActions = map[string]struct {
 	flags       []string
 	run         func(g *globals, c *cli.Context, names []string) error
 }{
-	"build":   {0, 1, []string{"wow64", "from", "mirror", "all", "replace"}, buildRuntime},
-	"install": {1, 2, []string{"wow64", "all", "replace"}, installRuntime},
+	"build":   {0, 1, []string{"wow64", "from", "mirror", "all", "wayland", "replace"}, buildRuntime},
+	"install": {1, 2, []string{"wow64", "all", "wayland", "replace"}, installRuntime},
 	"ls":      {0, 0, []string{"format"}, listRuntimes},
 	"prune":   {0, 0, []string{"all", "dry-run", "format"}, pruneRuntimes},
 	"rm":      {1, 100, nil, removeRuntimes},
@@ -67,6 +67,7 @@ container uses them. It lists what it removes, or with --dry-run would remove.
 			&cli.StringFlag{Name: "from", Usage: "build: take Wine from a root file system, `FILE`: a folder or a tar file"},
 			&cli.StringFlag{Name: "mirror", DefaultText: "the host's", Usage: "build: take Debian's packages from `URL`"},
 			&cli.BoolFlag{Name: "all", Usage: "build, install: keep what is for games, films, scanners and Wine's own desktop; prune: remove runtimes with a name, too"},
+			&cli.BoolFlag{Name: "wayland", Usage: "build, install: keep what shows windows on Wayland's displays, 3 MiB for each machine"},
 			&cli.BoolFlag{Name: "replace", Usage: "build, install: take the name of another runtime, and remove that"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "prune: only say what would be removed"},
 			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "table", Usage: "ls, prune: `FORMAT`: table or json"},
@@ -108,7 +109,7 @@ func installRuntime(g *globals, c *cli.Context, words []string) error {
 }
 
 func makeRuntime(g *globals, c *cli.Context, title string, opt wine.BuildOptions) error {
-	opt.All, opt.Replace = c.Bool("all"), c.Bool("replace")
+	opt.All, opt.Wayland, opt.Replace = c.Bool("all"), c.Bool("wayland"), c.Bool("replace")
 	// What is half made must go when the user loses patience.
 	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
