@@ -12,7 +12,7 @@ func TestMemoryLimit(t *testing.T) {
 	t.Run("past", func(t *testing.T) {
 		c := b.run("--memory", "64m", "--commit", "off", allocate, "256")
 		line := c.wantLine(137)
-		if want := regexp.MustCompile(`^winbox: out of memory: limit 64 MiB, container allocate-[0-9a-f]+$`); !want.MatchString(line) {
+		if want := regexp.MustCompile(`^winbox: out of memory: limit 64 MiB, container allocate-[0-9a-f]+: raise --memory$`); !want.MatchString(line) {
 			t.Errorf("standard error %q, want %s", line, want)
 		}
 	})

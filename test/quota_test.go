@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // quotaFacts are what pe/quota.c is told, by the name of the number.
@@ -140,6 +142,45 @@ func TestToldProcessors(t *testing.T) {
 	})
 }
 
+// TestToldCpuset runs with one processor of several, by a set in the configuration, and after an update, which new processes
+// see.
+func TestToldCpuset(t *testing.T) {
+	if onlineProcessors(t) < 2 {
+		t.Skip("needs two processors")
+	}
+	t.Parallel()
+	b := newBox(t)
+	program := b.program("quota")
+	one := func(facts quotaFacts, more ...string) {
+		t.Helper()
+		facts.want(t, 1, append(more, "processors", "basic.processors", "cores", "packages", "nodes")...)
+	}
+	for _, cpus := range []string{"0", "1"} {
+		id := b.id("set")
+		c := b.call("run", "--bundle", b.bundle(func(s *specs.Spec) {
+			b.bare(program)(s)
+			s.Linux.Resources = &specs.LinuxResources{CPU: &specs.LinuxCPU{Cpus: cpus}}
+		}, "/app/"+program), id)
+		stdin := c.follow()
+		one(c.quotaFacts(), "variable") // after an update, it is still the parent's
+		stdin.Close()
+		c.wait()
+	}
+	for _, change := range [][]string{{"--cpuset-cpus", "1"}, {"--cpu-quota", "50000", "--cpu-period", "100000"}} {
+		c := b.launch("--cpus", "2", "cmd", "/q", "/c", "echo up& set /p x=& "+program)
+		stdin := c.follow()
+		c.line()
+		id, _ := b.container()
+		b.call(append(append([]string{"update"}, change...), id)...).wait().want(0, "")
+		if _, err := stdin.Write([]byte("\n")); err != nil {
+			t.Fatal(err)
+		}
+		one(c.quotaFacts())
+		stdin.Close()
+		c.wait()
+	}
+}
+
 // onlineProcessors counts the machine's processors.
 func onlineProcessors(t *testing.T) uint64 {
 	t.Helper()
@@ -258,8 +299,29 @@ func TestCommitOptions(t *testing.T) {
 	}
 	// What is only reserved costs nothing.
 	b.run("--memory", "64m", commit, "commit", "16").want(0, "16 0\n")
-	for _, bad := range []string{"", "x", "-1", "1m", "1000t", "0"} {
-		b.run("--commit", bad, commit, "fresh", "1").wantLine(failed)
+	for _, bad := range []string{"", "x", "-1", "1m", "1000t", "0", "99999999999999g"} {
+		for _, flag := range []string{"--commit", "--commit-process"} {
+			if line := b.run(flag, bad, commit, "fresh", "1").wantLine(failed); !strings.Contains(line, "commit") {
+				t.Errorf("%s %q: %s", flag, bad, line)
+			}
+		}
+		if c := b.call("run", "--bundle", b.bundle(func(s *specs.Spec) {
+			b.bare(commit)(s)
+			s.Annotations = map[string]string{"io.winbox.memory.commit": bad}
+		}, "/app/"+commit), b.id("bad")).wait(); c.code() != 1 || !strings.Contains(c.err.String(), "io.winbox.memory.commit") {
+			t.Errorf("annotation %q: exit code %d, %s", bad, c.code(), c.err.String())
+		}
+	}
+	for _, bad := range [][]string{
+		{"--memory", "-1"}, {"--memory", "0"}, {"--memory", "x"}, {"--memory", "1m"}, {"--memory", "99999999999999g"},
+		{"--pids", "many"}, {"--pids", "0"}, {"--cpus", "x"}, {"--cpus", "-1"}, {"--cpus", "0"}, {"--cpus", "1e9"},
+	} {
+		if line := b.run(append(bad, commit, "fresh", "1")...).wantLine(failed); !strings.Contains(line, strings.TrimLeft(bad[0], "-")) {
+			t.Errorf("%s: %s", bad, line)
+		}
+	}
+	for _, same := range []string{"1g", "1gb", "1Gi", "1GiB", "1073741824"} {
+		b.run("--memory", same, commit, "fresh", "1").want(0, "1 0\n")
 	}
 }
 

@@ -488,7 +488,7 @@ func (l *launch) finish(res *sandbox.Result) error {
 		if err == nil {
 			of = preload.FormatSize(uint64(limit))
 		}
-		message := fmt.Sprintf("out of memory: limit %s, container %s", of, l.id)
+		message := fmt.Sprintf("out of memory: limit %s, container %s: raise --memory", of, l.id)
 		const small = 4 * smallestMemory // it may have been too little to start
 		if l.need == 0 && err == nil && limit < small && l.template != nil {
 			l.need, _ = l.startMemory(context.Background(), l.template)

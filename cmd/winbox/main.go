@@ -195,5 +195,9 @@ func usageError(c *cli.Context, err error, isCommand bool) error {
 	if isCommand {
 		name += " " + c.Command.Name
 	}
-	return fmt.Errorf("%w (see %s --help)", err, name)
+	err = fmt.Errorf("%w (see %s --help)", err, name)
+	if isCommand && c.Command.Name == "launch" { // whose other codes are the program's
+		return &exitError{code: exitFailed, err: err}
+	}
+	return err
 }

@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
 
+	"winbox/preload"
 	"winbox/sandbox"
 )
 
@@ -14,7 +16,8 @@ func runCommand(g *globals) *cli.Command {
 		Usage: "make a container, run its program and remove the container",
 		Description: `The program runs in the foreground: it has the caller's streams, or with
 process.terminal a terminal that is connected to them; signals are passed on.
-The exit code is the program's, 128 + N after signal N.
+The exit code is the program's, 128 + N after signal N. A line on standard error
+says so when the kernel has killed for want of memory.
 
     winbox run --bundle ./box box1`,
 		ArgsUsage: "ID",
@@ -47,10 +50,24 @@ The exit code is the program's, 128 + N after signal N.
 			if err != nil {
 				return fmt.Errorf("run failed: %w", err)
 			}
-			if res.ExitCode != 0 {
-				return &exitError{code: res.ExitCode}
+			if res.ExitCode == 0 {
+				return nil
 			}
-			return nil
+			end := &exitError{code: res.ExitCode}
+			if res.OOMKills > 0 {
+				end.err = outOfMemory(opt.Bundle.Spec, opt.ID)
+			}
+			return end
 		},
 	}
+}
+
+// outOfMemory says what the kernel killed for, and what to do.
+func outOfMemory(spec *specs.Spec, id string) error {
+	if spec.Linux != nil && spec.Linux.Resources != nil {
+		if m := spec.Linux.Resources.Memory; m != nil && m.Limit != nil && *m.Limit > 0 {
+			return fmt.Errorf("out of memory: limit %s, container %s: raise linux.resources.memory.limit", preload.FormatSize(uint64(*m.Limit)), id)
+		}
+	}
+	return fmt.Errorf("out of memory: container %s has no limit of its own: raise that of a group above it, or free memory of the host", id)
 }

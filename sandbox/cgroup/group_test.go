@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -161,6 +163,148 @@ func TestLimits(t *testing.T) {
 	if stats.Memory.Limit != Unlimited || stats.Swap.Limit != Unlimited || stats.Pids.Limit != Unlimited {
 		t.Errorf("limits that were lifted: %+v", stats)
 	}
+}
+
+// TestUpdateEachField changes each limit of linux.resources twice, by itself, in a group that is in use, and reads the
+// files. What needs a device of RDMA or an interface's index is left to TestPlan.
+func TestUpdateEachField(t *testing.T) {
+	g := create(t, nil)
+	spawn(t, g, "sleep")
+	memory := func(m specs.LinuxMemory) specs.LinuxResources { return specs.LinuxResources{Memory: &m} }
+	cpu := func(c specs.LinuxCPU) specs.LinuxResources { return specs.LinuxResources{CPU: &c} }
+	blockIO := func(b specs.LinuxBlockIO) specs.LinuxResources { return specs.LinuxResources{BlockIO: &b} }
+	major, minor := anyDisk(t)
+	rate := func(n uint64) []specs.LinuxThrottleDevice { return throttle(major, minor, n) }
+	disk := fmt.Sprintf("%d:%d ", major, minor)
+	for _, tt := range []struct {
+		field  string
+		make   func(n uint64) specs.LinuxResources
+		values [2]uint64
+		v1, v2 string // the file; without one, the field is refused
+		// text is what the file has for a value, if not the number itself. A file for several devices has it among others.
+		text func(n uint64) string
+	}{
+		{field: "memory.limit", make: func(n uint64) specs.LinuxResources { return memory(specs.LinuxMemory{Limit: new(int64(n))}) },
+			values: [2]uint64{128 << 20, 64 << 20}, v1: "memory.limit_in_bytes", v2: "memory.max"},
+		{field: "memory.reservation", make: func(n uint64) specs.LinuxResources { return memory(specs.LinuxMemory{Reservation: new(int64(n))}) },
+			values: [2]uint64{16 << 20, 8 << 20}, v1: "memory.soft_limit_in_bytes", v2: "memory.low"},
+		{field: "memory.swappiness", make: func(n uint64) specs.LinuxResources { return memory(specs.LinuxMemory{Swappiness: new(n)}) },
+			values: [2]uint64{10, 0}, v1: "memory.swappiness"},
+		{field: "cpu.shares", make: func(n uint64) specs.LinuxResources { return cpu(specs.LinuxCPU{Shares: new(n)}) },
+			values: [2]uint64{1024, 2}, v1: "cpu.shares", v2: "cpu.weight",
+			text: func(n uint64) string {
+				if g.mode == V2 {
+					return map[uint64]string{1024: "100", 2: "1"}[n]
+				}
+				return fmt.Sprint(n)
+			}},
+		{field: "cpu.period", make: func(n uint64) specs.LinuxResources { return cpu(specs.LinuxCPU{Period: new(n)}) },
+			values: [2]uint64{50000, 200000}, v1: "cpu.cfs_period_us", v2: "cpu.max",
+			text: func(n uint64) string {
+				if g.mode == V2 {
+					return fmt.Sprintf("max %d", n)
+				}
+				return fmt.Sprint(n)
+			}},
+		{field: "cpu.quota", make: func(n uint64) specs.LinuxResources { return cpu(specs.LinuxCPU{Quota: new(int64(n))}) },
+			values: [2]uint64{50000, 100000}, v1: "cpu.cfs_quota_us", v2: "cpu.max",
+			text: func(n uint64) string {
+				if g.mode == V2 {
+					return fmt.Sprintf("%d 200000", n)
+				}
+				return fmt.Sprint(n)
+			}},
+		{field: "cpu.burst", make: func(n uint64) specs.LinuxResources { return cpu(specs.LinuxCPU{Burst: new(n)}) },
+			values: [2]uint64{20000, 10000}, v1: "cpu.cfs_burst_us", v2: "cpu.max.burst"},
+		{field: "cpu.idle", make: func(n uint64) specs.LinuxResources { return cpu(specs.LinuxCPU{Idle: new(int64(n))}) },
+			values: [2]uint64{1, 0}, v1: "cpu.idle", v2: "cpu.idle"},
+		{field: "cpu.cpus", make: func(n uint64) specs.LinuxResources { return cpu(specs.LinuxCPU{Cpus: fmt.Sprint(n)}) },
+			values: [2]uint64{uint64(runtime.NumCPU() - 1), 0}, v1: "cpuset.cpus", v2: "cpuset.cpus"},
+		{field: "cpu.mems", make: func(n uint64) specs.LinuxResources { return cpu(specs.LinuxCPU{Mems: fmt.Sprint(n)}) },
+			values: [2]uint64{0, 0}, v1: "cpuset.mems", v2: "cpuset.mems"},
+		{field: "pids.limit", make: func(n uint64) specs.LinuxResources {
+			return specs.LinuxResources{Pids: &specs.LinuxPids{Limit: new(int64(n))}}
+		}, values: [2]uint64{50, 20}, v1: "pids.max", v2: "pids.max"},
+		{field: "hugepageLimits", make: func(n uint64) specs.LinuxResources {
+			return specs.LinuxResources{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: n}}}
+		}, values: [2]uint64{8 << 20, 4 << 20}, v1: "hugetlb.2MB.limit_in_bytes", v2: "hugetlb.2MB.max"},
+		{field: "blockIO.throttleReadBpsDevice", make: func(n uint64) specs.LinuxResources {
+			return blockIO(specs.LinuxBlockIO{ThrottleReadBpsDevice: rate(n)})
+		}, values: [2]uint64{2 << 20, 1 << 20}, v1: "blkio.throttle.read_bps_device", v2: "io.max",
+			text: ioText(disk, "rbps=", g.mode)},
+		{field: "blockIO.throttleWriteBpsDevice", make: func(n uint64) specs.LinuxResources {
+			return blockIO(specs.LinuxBlockIO{ThrottleWriteBpsDevice: rate(n)})
+		}, values: [2]uint64{3 << 20, 4 << 20}, v1: "blkio.throttle.write_bps_device", v2: "io.max",
+			text: ioText(disk, "wbps=", g.mode)},
+		{field: "blockIO.throttleReadIOPSDevice", make: func(n uint64) specs.LinuxResources {
+			return blockIO(specs.LinuxBlockIO{ThrottleReadIOPSDevice: rate(n)})
+		}, values: [2]uint64{200, 100}, v1: "blkio.throttle.read_iops_device", v2: "io.max",
+			text: ioText(disk, "riops=", g.mode)},
+		{field: "blockIO.throttleWriteIOPSDevice", make: func(n uint64) specs.LinuxResources {
+			return blockIO(specs.LinuxBlockIO{ThrottleWriteIOPSDevice: rate(n)})
+		}, values: [2]uint64{400, 300}, v1: "blkio.throttle.write_iops_device", v2: "io.max",
+			text: ioText(disk, "wiops=", g.mode)},
+	} {
+		t.Run(tt.field, func(t *testing.T) {
+			file := tt.v1
+			if g.mode == V2 {
+				file = tt.v2
+			}
+			if strings.HasPrefix(tt.field, "blockIO.") && major == 0 {
+				t.Log("no disk here")
+				return
+			}
+			for _, n := range tt.values {
+				res := tt.make(n)
+				err := g.Update(&res)
+				if file == "" || errors.Is(err, ErrUnsupported) { // by this version, or this kernel
+					if !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "linux.resources."+tt.field) {
+						t.Errorf("%d: %v", n, err)
+					} else if file != "" && g.has(file) {
+						t.Errorf("%d: refused, though there is %s", n, file)
+					}
+					continue
+				}
+				want := fmt.Sprint(n)
+				if tt.text != nil {
+					want = tt.text(n)
+				}
+				got := g.read(file)
+				if data, readErr := os.ReadFile(g.unified().dir() + "/" + tt.v2); got == "" && tt.v2 != "" && readErr == nil {
+					got = strings.TrimSpace(string(data)) // huge pages, on a hybrid host
+				}
+				if err != nil || got != want && (tt.text == nil || !strings.Contains(got, want)) {
+					t.Errorf("%d: %v, %s has %q, want %q", n, err, file, got, want)
+				}
+			}
+		})
+	}
+}
+
+// ioText gives what the file of a throttle has for a disk.
+func ioText(disk, key string, mode Mode) func(uint64) string {
+	return func(n uint64) string {
+		if mode == V2 {
+			return key + fmt.Sprint(n)
+		}
+		return disk + fmt.Sprint(n)
+	}
+}
+
+// anyDisk gives the number of a disk of this machine, 0:0 if it has none.
+func anyDisk(t *testing.T) (major, minor int64) {
+	t.Helper()
+	disks, err := filepath.Glob("/sys/block/*/dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range disks {
+		text, err := os.ReadFile(name)
+		if _, scanErr := fmt.Sscanf(string(text), "%d:%d", &major, &minor); err == nil && scanErr == nil {
+			return major, minor
+		}
+	}
+	return 0, 0
 }
 
 func TestHugepages(t *testing.T) {
