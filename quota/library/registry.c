@@ -165,6 +165,10 @@ static __attribute__((constructor, used)) void look_around(int argc, char **argv
 	static const char apart[][20] = { "wineboot.exe", "winbox-", "conhost.exe", "explorer.exe" };
 	static const char child[] = "WINESERVERSOCKET=", asked[] = "WINBOX_REGISTRY=whole";
 
+	if (IS_ERR(syscall2(__NR_access, COMMAND_PATH, 0))) {
+		whole = 1;
+		return;
+	}
 	for (; *env && !due; env++) {
 		u32 i = 0, j = 0;
 
