@@ -77,6 +77,8 @@ expect '-m: the limit seen inside' 0 268435456 podman exec c cat /sys/fs/cgroup/
 expect_match 'exec' 0 '^7-Zip' podman exec c 7za.exe i
 expect_match 'exec: exit code' 2 'ERROR: File not found' podman exec c 7za.exe t missing.7z
 expect 'exec of a Linux program' 0 linux podman exec c echo linux
+expect "the image's own Wine is on the image's layers" 0 1 podman exec c \
+	sh -c 'stat -c %d / /usr/lib/wine/wine64 /usr/lib/x86_64-linux-gnu/wine/x86_64-unix/ntdll.so | sort -u | wc -l'
 expect_match 'top' 0 '7za.exe' podman top c args
 expect_match 'stats' 0 '^c [1-9]' podman stats --no-stream --format '{{.Name}} {{.PIDs}}' c
 check 'pause' podman pause c
