@@ -4,11 +4,14 @@ import (
 	"bufio"
 	"encoding/json"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"winbox/oci"
 	"winbox/sandbox/cgroup"
 )
 
@@ -83,5 +86,30 @@ func TestEventsOOM(t *testing.T) {
 	// Of the two processes that die on v2, the kernel counts one after the other.
 	if code := <-done; code != 0 || kinds["stats"] == 0 || kinds["oom"] < 1 || kinds["oom"] > 2 {
 		t.Errorf("exit code %d, events %v, want at least one with statistics and one or two ooms", code, kinds)
+	}
+}
+
+// TestRunOOM has run say that the kernel has killed for want of memory, and what the limit was.
+func TestRunOOM(t *testing.T) {
+	if _, err := cgroup.DetectMode(); err != nil {
+		t.Skip(err)
+	}
+	c, bundle := busyboxBundle(t, "tail", "/dev/zero")
+	loaded, err := oci.Load(bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded.Spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(16 << 20)), Swap: new(int64(16 << 20))}}
+	data, err := json.Marshal(loaded.Spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(bundle, "config.json"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	id := testID()
+	want := "winbox: out of memory: limit 16 MiB, container " + id + ": raise linux.resources.memory.limit\n"
+	if code, out, stderr := c.run("run", "--bundle", bundle, id); code != 137 || out != "" || stderr != want {
+		t.Errorf("exit code %d, output %q, error %q; want 137 and %q", code, out, stderr, want)
 	}
 }
