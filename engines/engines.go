@@ -195,8 +195,8 @@ func (d dropIn) add(f *file) ([]byte, error) { return []byte(mark + d(f.runtime)
 
 func (d dropIn) remove(f *file) ([]byte, error) { return nil, d.check(f) }
 
-// podmanText is of containers.conf(5). Folders of such files are read since podman 4.0 at least (tried: 4.3.1), the
-// runtime of a platform since podman 4.4 (containers/common#1225); others leave out what they do not know.
+// podmanText is of containers.conf(5). podman 4.3.1 reads folders of such files, and the runtime of a platform is
+// read since 4.4 (containers/common#1225); older ones leave out what they do not know.
 func podmanText(runtime string) string {
 	return `[engine.runtimes]
 winbox = ["` + runtime + `"]
