@@ -44,6 +44,18 @@ expect_match 'default network' 0 '^7-Zip' podman run --rm $image 7za.exe i
 # Wine draws on terminals, it does not write.
 expect_match 'run -it' 6 . pty -- podman run --rm -it --network none $image 'C:\windows\system32\cmd.exe' /c 'echo on a terminal& exit 6'
 
+# ---- Built from a Dockerfile
+
+cat >$work/Dockerfile <<-END
+	FROM scratch
+	COPY app/ /app/
+	ENTRYPOINT ["/app/7za.exe"]
+	CMD ["i"]
+END
+check 'build FROM scratch' podman build -q --network none -t scratch -f $work/Dockerfile $work/bare
+expect_match 'FROM scratch: the arguments of CMD' 0 '^7-Zip \(a\) 21\.07 \(x64\)' box localhost/scratch
+expect_match 'FROM scratch: other arguments, exit code' 2 'ERROR: File not found' box localhost/scratch t missing.7z
+
 # ---- Folders
 
 mkdir $work/docs
