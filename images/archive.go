@@ -137,7 +137,7 @@ func allOfLayout(dir string) (list []named, err error) {
 		return nil, fmt.Errorf("it has no image for %s", platform)
 	}
 	for i, d := range roots {
-		image, err := fromDescriptor(index, d, 0)
+		image, err := fromDescriptor(index, d, platform, 0)
 		if err != nil {
 			return nil, err
 		}

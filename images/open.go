@@ -45,7 +45,7 @@ var layerTypes = []types.MediaType{
 //
 // progress is told how many of how many layers are done; it may be nil.
 func Unpack(ctx context.Context, from, to string, limits layer.Limits, progress func(done, total int)) (labels map[string]string, err error) {
-	image, clean, err := open(ctx, from, filepath.Dir(to), limits)
+	image, clean, err := open(ctx, from, filepath.Dir(to), limits, platform)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", from, err)
 	}
@@ -56,17 +56,17 @@ func Unpack(ctx context.Context, from, to string, limits layer.Limits, progress 
 	return labels, nil
 }
 
-// open finds an image; temporary is a folder in which it may make one, which clean removes.
-func open(ctx context.Context, from, temporary string, limits layer.Limits) (image v1.Image, clean func() error, err error) {
+// open finds an image for a platform; temporary is a folder in which it may make one, which clean removes.
+func open(ctx context.Context, from, temporary string, limits layer.Limits, want v1.Platform) (image v1.Image, clean func() error, err error) {
 	clean = func() error { return nil }
 	info, err := os.Stat(from)
 	switch {
 	case err != nil && (strings.HasPrefix(from, "/") || strings.HasPrefix(from, ".")):
 		return nil, nil, err
 	case err != nil:
-		image, err = pull(ctx, from)
+		image, err = pull(ctx, from, want)
 	case info.IsDir():
-		image, err = fromLayout(from)
+		image, err = fromLayout(from, want)
 	default:
 		var plain string
 		if plain, err = inflate(from, temporary, limits); err != nil {
@@ -90,7 +90,7 @@ func open(ctx context.Context, from, temporary string, limits layer.Limits) (ima
 		file := clean
 		clean = func() error { return errors.Join(file(), os.RemoveAll(dir)) }
 		if err = unarchive(from, dir, limits); err == nil {
-			image, err = fromLayout(dir)
+			image, err = fromLayout(dir, want)
 		}
 	}
 	if err != nil {
@@ -127,13 +127,20 @@ func inflate(archive, temporary string, limits layer.Limits) (plain string, err 
 	return to.Name(), nil
 }
 
-// pull finds an image in a registry.
-func pull(ctx context.Context, from string) (v1.Image, error) {
+// pull finds an image for a platform in a registry.
+func pull(ctx context.Context, from string, want v1.Platform) (v1.Image, error) {
 	ref, err := reference(from)
 	if err != nil {
 		return nil, err
 	}
-	return remote.Image(ref, remote.WithContext(ctx), remote.WithPlatform(platform), remote.WithAuthFromKeychain(authn.DefaultKeychain))
+	options := []remote.Option{remote.WithContext(ctx), remote.WithPlatform(want), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
+	image, err := remote.Image(ref, options...)
+	if err != nil && want.Equals(platform) {
+		if _, other := remote.Image(ref, append(options, remote.WithPlatform(windowsPlatform))...); other == nil {
+			err = fmt.Errorf("it is for Windows only: %s", convertHint)
+		}
+	}
+	return image, err
 }
 
 func isLoopback(registry string) bool {
@@ -146,30 +153,42 @@ func isLoopback(registry string) bool {
 }
 
 // fromLayout finds the image in an OCI layout: the only one, or the only one for the platform.
-func fromLayout(dir string) (v1.Image, error) {
+func fromLayout(dir string, want v1.Platform) (v1.Image, error) {
 	index, err := layout.ImageIndexFromPath(dir)
 	if err != nil {
 		return nil, err
 	}
-	return fromIndex(index, 0)
+	return fromIndex(index, want, 0)
 }
 
-func fromIndex(index v1.ImageIndex, depth int) (v1.Image, error) {
+func fromIndex(index v1.ImageIndex, want v1.Platform, depth int) (v1.Image, error) {
 	manifest, err := index.IndexManifest()
 	if err != nil {
 		return nil, err
 	}
 	fits := slices.DeleteFunc(slices.Clone(manifest.Manifests), func(d v1.Descriptor) bool {
-		return !d.MediaType.IsImage() && !d.MediaType.IsIndex() || d.Platform != nil && !d.Platform.Satisfies(platform)
+		return !d.MediaType.IsImage() && !d.MediaType.IsIndex() || d.Platform != nil && !d.Platform.Satisfies(want)
 	})
-	if len(fits) != 1 {
-		return nil, fmt.Errorf("it has %d images for %s, want one", len(fits), platform)
+	if want.OS == windowsPlatform.OS && len(fits) > 1 { // for several versions of Windows: the newest
+		slices.SortStableFunc(fits, func(a, b v1.Descriptor) int { return strings.Compare(osVersion(b), osVersion(a)) })
+		fits = fits[:1]
 	}
-	return fromDescriptor(index, fits[0], depth)
+	if len(fits) != 1 {
+		return nil, fmt.Errorf("it has %d images for %s, want one", len(fits), want)
+	}
+	return fromDescriptor(index, fits[0], want, depth)
+}
+
+// osVersion is the version of Windows that an image is for, such as 10.0.20348.1.
+func osVersion(d v1.Descriptor) string {
+	if d.Platform == nil {
+		return ""
+	}
+	return d.Platform.OSVersion
 }
 
 // fromDescriptor finds an image that an index lists, or the only one for the platform of a list that it lists.
-func fromDescriptor(index v1.ImageIndex, d v1.Descriptor, depth int) (v1.Image, error) {
+func fromDescriptor(index v1.ImageIndex, d v1.Descriptor, want v1.Platform, depth int) (v1.Image, error) {
 	if d.MediaType.IsIndex() {
 		if depth == 3 {
 			return nil, errors.New("its lists of images have lists in them, too many times")
@@ -185,7 +204,7 @@ func fromDescriptor(index v1.ImageIndex, d v1.Descriptor, depth int) (v1.Image, 
 		if err := check(raw, d.Digest); err != nil {
 			return nil, err
 		}
-		return fromIndex(inner, depth+1)
+		return fromIndex(inner, want, depth+1)
 	}
 	image, err := index.Image(d.Digest)
 	if err != nil {
@@ -232,13 +251,20 @@ func unpack(ctx context.Context, image v1.Image, to string, limits layer.Limits,
 }
 
 // examine reads an image's configuration and checks that it and the layers are what the manifest says and winbox takes.
-func examine(image v1.Image) (*v1.ConfigFile, []v1.Layer, error) {
+func examine(image v1.Image) (*v1.ConfigFile, []v1.Layer, error) { return examineFor(image, platform) }
+
+// convertHint says what can be done with an image for Windows.
+const convertHint = "`winbox image convert` makes one of it that can be run"
+
+// examineFor examines an image for a platform. Layers of one for Windows may have to be fetched from elsewhere: they are
+// those of Windows itself.
+func examineFor(image v1.Image, want v1.Platform) (*v1.ConfigFile, []v1.Layer, error) {
 	manifest, err := image.Manifest()
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, l := range manifest.Layers {
-		if !understood(l.MediaType) {
+		if !understood(l.MediaType) && (want.OS == platform.OS || l.MediaType.IsDistributable()) {
 			return nil, nil, fmt.Errorf("it has a layer of the kind %s, which is not understood", l.MediaType)
 		}
 	}
@@ -253,8 +279,12 @@ func examine(image v1.Image) (*v1.ConfigFile, []v1.Layer, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("configuration: %w", err)
 	}
-	if config.OS != "linux" || config.Architecture != platform.Architecture {
-		return nil, nil, fmt.Errorf("it is for %s/%s, want %s", config.OS, config.Architecture, platform)
+	if config.OS != want.OS || config.Architecture != want.Architecture {
+		err := fmt.Errorf("it is for %s/%s, want %s", config.OS, config.Architecture, want)
+		if config.OS == windowsPlatform.OS {
+			err = fmt.Errorf("%w: %s", err, convertHint)
+		}
+		return nil, nil, err
 	}
 	layers, err := image.Layers()
 	if err != nil {

@@ -391,7 +391,7 @@ func Pull(ctx context.Context, s *store.Store, called string, opt Options) (d st
 	if err != nil {
 		return d, err
 	}
-	image, err := pull(ctx, called)
+	image, err := pull(ctx, called, platform)
 	if err != nil {
 		return d, err
 	}

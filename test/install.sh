@@ -8,7 +8,7 @@ fail() { echo "install.sh: $*" >&2; exit 1; }
 packages() {
 	case $1 in
 	demo) echo ca-certificates wine wine64 ;;
-	test) echo "$(packages engines) $(packages validate)" ca-certificates wine wine64 gcc gcc-multilib libc6-dev make git gcc-mingw-w64-x86-64 gcc-mingw-w64-i686 python3-distlib wixl mmdebstrap debian-archive-keyring xvfb sway grim tigervnc-standalone-server x11-xkb-utils xkb-data fonts-wine strace file mount procps cpio curl gzip icoutils nsis openssl p7zip-full python3 xz-utils zsh fish mandoc groff-base ;;
+	test) echo "$(packages engines) $(packages validate)" ca-certificates wine wine64 gcc gcc-multilib libc6-dev make git gcc-mingw-w64-x86-64 gcc-mingw-w64-i686 python3-distlib wixl mmdebstrap debian-archive-keyring xvfb sway grim tigervnc-standalone-server x11-xkb-utils xkb-data fonts-wine strace file mount procps cpio curl gzip icoutils libhivex-bin nsis openssl p7zip-full python3 xz-utils zsh fish mandoc groff-base ;;
 	# The container engines, and what they recommend but need for networks, users and --init.
 	engines) echo wget xz-utils zstd podman buildah containerd docker.io containernetworking-plugins iptables iproute2 slirp4netns catatonit uidmap busybox-static python3 procps util-linux ;;
 	validate) echo runc crun util-linux bsdextrautils mount tar ;;

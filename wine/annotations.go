@@ -25,6 +25,8 @@ const (
 	annotationVNC        = "io.winbox.vnc"
 	annotationLinger     = "io.winbox.linger"
 	annotationDrives     = "io.winbox.drives"
+	annotationDriveC     = "io.winbox.drivec"
+	annotationRegistry   = "io.winbox.registry"
 
 	annotationCommit        = "io.winbox.memory.commit"
 	annotationProcessCommit = "io.winbox.memory.commit.process"
@@ -32,7 +34,7 @@ const (
 
 // Annotations lists them, as `winbox features` does.
 func Annotations() []string {
-	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationPrefix, annotationEncoding, annotationPipes, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop, annotationLinger, annotationDisplay, annotationVNC, annotationDrives, annotationCommit, annotationProcessCommit}
+	return []string{annotationHandler, annotationBoot, annotationRuntime, annotationPrefix, annotationEncoding, annotationPipes, annotationReserve, annotationSharedHeap, annotationStrict, annotationStop, annotationLinger, annotationDisplay, annotationVNC, annotationDrives, annotationDriveC, annotationRegistry, annotationCommit, annotationProcessCommit}
 }
 
 // handler says how the first argument of a container is run.
@@ -66,6 +68,10 @@ type wishes struct {
 	space    Wishes
 	display  Display
 	drives   []givenDrive
+	// driveC shows what the root has on drive C:.
+	driveC bool
+	// registry is a folder of the root with registry files; empty for none.
+	registry string
 	// quota has the limits of commit.
 	quota quota.Limits
 	// prefix is the destination of a mount; empty for a prefix that goes with the container.
@@ -80,6 +86,10 @@ func readWishes(annotations map[string]string) (w wishes, err error) {
 	w.prefix = annotations[annotationPrefix]
 	if w.prefix != "" && !path.IsAbs(w.prefix) {
 		return w, bad(annotationPrefix, "%q is not the destination of a mount, an absolute path such as /prefix", w.prefix)
+	}
+	w.registry = annotations[annotationRegistry]
+	if w.registry != "" && !path.IsAbs(w.registry) {
+		return w, bad(annotationRegistry, "%q is not the absolute path of a folder", w.registry)
 	}
 	w.boot = Boot(annotations[annotationBoot])
 	if err := w.boot.check(); err != nil {
@@ -106,7 +116,7 @@ func readWishes(annotations map[string]string) (w wishes, err error) {
 			return w, bad(annotationSharedHeap, "%v", err)
 		}
 	}
-	for name, to := range map[string]*bool{annotationStrict: &w.space.Strict, annotationLinger: &w.linger} {
+	for name, to := range map[string]*bool{annotationStrict: &w.space.Strict, annotationLinger: &w.linger, annotationDriveC: &w.driveC} {
 		switch value := annotations[name]; value {
 		case "", "false":
 		case "true":

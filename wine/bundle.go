@@ -37,6 +37,8 @@ type Bundle struct {
 	section *windowsSection
 	// MapOwners, if not nil, gives another user than the caller Wine's own files.
 	MapOwners OwnerMapper
+	// registry is what the image adds to that of the prefix, by file.
+	registry map[string]*registry
 	// layers and ofLean are those of Template.mapLayers.
 	layers []*os.File
 	ofLean int
@@ -275,9 +277,16 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	if b.kept != nil && b.kept.filled() {
 		shown = b.kept.Dir
 	}
+	top := b.files.Names("/")
 	b.files.Mount(prefixDir, shown)
 	for _, m := range slices.Concat(t.builtinMounts(), wine, onDrives) {
 		b.files.Mount(m.Destination, m.Source)
+	}
+	if b.wishes.driveC {
+		b.links = onDriveC(b.files, top, path.Join(prefixDir, "drive_c"))
+	}
+	if b.registry, err = imageRegistry(b.files, b.wishes.registry); err != nil {
+		return nil, fmt.Errorf("annotations: %s: %w", annotationRegistry, err)
 	}
 	program, file, err := b.program(&p)
 	if err != nil {
@@ -306,7 +315,7 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	if b.kept != nil {
 		p.Env = append(p.Env, keepRegistry+"=1")
 	}
-	lean := leanFor(b.wishes.boot, b.wishes.display, p.Env) && !b.files.Exists(localtime) && !zoned(around) && Lean(file)
+	lean := leanFor(b.wishes.boot, b.wishes.display, p.Env) && !b.files.Exists(localtime) && !zoned(around) && len(b.registry) == 0 && Lean(file)
 	prefix, above, err := b.prefix(t, scratch, users, lean)
 	if err != nil {
 		return nil, err
@@ -567,6 +576,11 @@ func (b *Bundle) locate(to target) (at, by string) {
 		base = path.Join(prefixDir, "drive_c")
 	}
 	at = b.files.MatchCase(base, to.parts)
+	if to.drive == 'c' && b.wishes.driveC && len(to.parts) > 0 && !b.files.Exists(at) {
+		if own := b.files.MatchCase("/", to.parts); b.files.Exists(own) {
+			return own, path.Join(base, own)
+		}
+	}
 	if to.drive == 'c' && len(to.parts) > 0 && !b.files.Exists(b.files.MatchCase(base, to.parts[:1])) {
 		if top := b.files.MatchCase("/", to.parts[:1]); b.files.Exists(top) {
 			at = b.files.MatchCase(top, to.parts[1:])
@@ -581,7 +595,7 @@ func (b *Bundle) link(to target, at string) {
 	switch {
 	case to.drive == b.shown.letter:
 		b.shown.top(at)
-	case to.drive == 'c' && !within(at, prefixDir):
+	case to.drive == 'c' && !b.wishes.driveC && !within(at, prefixDir):
 		if first, _, _ := strings.Cut(strings.TrimPrefix(at, "/"), "/"); !slices.Contains(b.links, first) {
 			b.links = append(b.links, first)
 		}
@@ -721,12 +735,19 @@ func (b *Bundle) fillPrefix(t *Template, scratch Scratch, u users) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := b.writeImageRegistry(t, top, owner); err != nil {
+		return err
+	}
 	if err := b.shown.make(top, owner); err != nil {
 		return err
 	}
 	for _, name := range b.links {
-		if err := makeOwn(top, "drive_c", owner); err != nil {
-			return err
+		at := ""
+		for part := range strings.SplitSeq(path.Dir(path.Join("drive_c", name)), "/") {
+			at = path.Join(at, part)
+			if err := makeOwn(top, at, owner); err != nil {
+				return err
+			}
 		}
 		if err := top.Symlink("/"+name, "drive_c/"+name); err != nil && (b.kept == nil || !errors.Is(err, fs.ErrExist)) {
 			return err

@@ -37,7 +37,7 @@ type command struct {
 func (c *command) run() error {
 	verb := map[string]func() error{
 		"pack": c.pack, "ls": c.list, "inspect": c.inspect, "rm": c.remove, "prune": c.prune, "save": c.save, "load": c.load,
-		"pull": c.pull, "push": c.push, "unpack": c.unpack, "layers": c.layers,
+		"pull": c.pull, "push": c.push, "unpack": c.unpack, "layers": c.layers, "convert": c.convert,
 	}[c.Verb]
 	if verb == nil {
 		return fmt.Errorf("image %q: winbox and winbox-images are not of the same version: install both", c.Verb)
@@ -162,6 +162,27 @@ func (c *command) pack() error {
 	d, err := images.Pack(c.ctx, c.store, opt)
 	if err != nil {
 		return fmt.Errorf("image pack: %w", c.store.Explain(err))
+	}
+	if err := c.store.Tag(c.ctx, name, d); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(c.stdout, d.Digest)
+	return err
+}
+
+// convert makes an image of one for Windows.
+func (c *command) convert() error {
+	if c.Tag == "" {
+		return errors.New("image convert: what is it to be called? (--tag NAME)")
+	}
+	name, err := store.CheckName(c.Tag)
+	if err != nil {
+		return err
+	}
+	opt := images.ConvertOptions{Compression: images.Compression(cmp.Or(c.Compression, string(images.Gzip))), Limits: c.options("").Limits, Warn: c.warn}
+	d, err := images.Convert(c.ctx, c.store, c.Args[0], opt)
+	if err != nil {
+		return fmt.Errorf("image convert: %w", c.store.Explain(err))
 	}
 	if err := c.store.Tag(c.ctx, name, d); err != nil {
 		return err

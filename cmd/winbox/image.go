@@ -45,10 +45,11 @@ var imageActions = map[string]struct {
 	"pull":    {1, 1000, "NAMEs", []string{"max-size", "max-files", "quiet"}},
 	"push":    {1, 2, "NAME, and another one in the registry", []string{"quiet"}},
 	"unpack":  {2, 2, "NAME and DIR", []string{"max-size", "max-files"}},
+	"convert": {1, 1, "one FILE, folder or NAME in a registry", []string{"tag", "compression", "max-size", "max-files"}},
 	"prelink": {1, 1, "one folder", []string{"dry-run", "drop-signatures", "programs", "json"}},
 }
 
-const imageVerbs = "pack|ls|inspect|rm|prune|save|load|pull|push|unpack|prelink"
+const imageVerbs = "pack|ls|inspect|rm|prune|save|load|pull|push|unpack|convert|prelink"
 
 func imageCommand(g *globals) *cli.Command {
 	return &cli.Command{
@@ -69,6 +70,9 @@ docker's or podman's configuration; what was broken off is gone on with. save
 writes images to an archive, load reads those of docker, podman and others, or
 of standard input (-). unpack makes a bundle of an image, for any OCI runtime.
 
+convert makes an image of one for Windows (a file, folder or name in a registry):
+its files, on C:, and its registry, without Windows; it says what it left out.
+
 prelink rewrites the libraries (DLLs) in a folder and those below, so that no
 loader has to change them, and all containers share their memory. A library that
 is signed, or is .NET's, Wine's or Windows' own is left alone. Each file is
@@ -78,7 +82,7 @@ replaced as a whole or not at all; exit code 1 when one could not be.
     winbox image push registry.example.org/app:1.0
     winbox launch registry.example.org/app:1.0`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "tag", Aliases: []string{"t"}, Usage: "pack, load: what the image is called, `NAME`, such as app:1.0"},
+			&cli.StringFlag{Name: "tag", Aliases: []string{"t"}, Usage: "pack, load, convert: what the image is called, `NAME`, such as app:1.0"},
 			&cli.StringFlag{Name: "entrypoint", Usage: "pack: the program, `FILE` in the folder, or its path in the image"},
 			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "pack: environment variable `NAME=VALUE`"},
 			&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "pack: `FOLDER` it starts in, such as C:\\app or /app"},
@@ -93,11 +97,11 @@ replaced as a whole or not at all; exit code 1 when one could not be.
 			&cli.StringFlag{Name: "display", Usage: "pack: where its windows are, `DISPLAY`, as with launch"},
 			&cli.StringFlag{Name: "encoding", Usage: "pack: what it takes its text for, `ENCODING`, as with launch"},
 			&cli.StringSliceFlag{Name: "layer", Usage: "pack: files that match `PATTERN` are a layer of their own, since they seldom change"},
-			&cli.StringFlag{Name: "compression", Usage: "pack: of layers, `KIND`: gzip (default) or zstd"},
+			&cli.StringFlag{Name: "compression", Usage: "pack, convert: of layers, `KIND`: gzip (default) or zstd"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "save: `FILE` to write"},
 			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "save: `FORMAT`: oci-archive (default), oci (a folder) or docker-archive"},
-			&cli.StringFlag{Name: "max-size", Usage: "load, pull, unpack: allow files of up to `SIZE`, instead of 64 GiB or a hundred times the compressed"},
-			&cli.IntFlag{Name: "max-files", Usage: "load, pull, unpack: allow `NUMBER` of files, instead of 500000"},
+			&cli.StringFlag{Name: "max-size", Usage: "load, pull, unpack, convert: allow files of up to `SIZE`, instead of 64 GiB or a hundred times the compressed"},
+			&cli.IntFlag{Name: "max-files", Usage: "load, pull, unpack, convert: allow `NUMBER` of files, instead of 500000"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "load, pull, push: show no progress"},
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "prune: remove images with a name, too"},
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "prune, prelink: only say what would be done"},

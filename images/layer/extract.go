@@ -588,6 +588,9 @@ func relative(dir, target string) string {
 	return path.Join(up, path.Clean(target)[1:], ".")
 }
 
+// Limit reads until more has been read than is left: then it fails with [ErrTooLarge].
+func Limit(from io.Reader, left *int64) io.Reader { return &limitedReader{from, left} }
+
 // A limitedReader fails when more is read than is left.
 type limitedReader struct {
 	from io.Reader
