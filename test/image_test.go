@@ -296,7 +296,7 @@ func TestImageInUse(t *testing.T) {
 	}
 }
 
-// TestImageKilled kills winbox-images at system calls of pack and pull, and winbox at those of a launch: the next call does
+// TestImageKilled kills winbox-images at system calls of pack, pull and unpack, and winbox at those of a launch: the next call does
 // it, and nothing is left in the end.
 func TestImageKilled(t *testing.T) {
 	t.Parallel()
@@ -307,12 +307,16 @@ func TestImageKilled(t *testing.T) {
 	program := sevenZip(t)
 	digest := b.images("pack", program, "-t", "seven")
 	b.images("push", "seven", name)
+	bundle := filepath.Join(newDir(t), "bundle")
 	for verb, words := range map[string][]string{
-		"pack": {"image", "pack", program, "-t", "seven"}, "pull": {"image", "pull", name}, "launch": {"launch", "seven", "i"},
+		"unpack": {"image", "unpack", "seven", bundle}, "pack": {"image", "pack", program, "-t", "seven"}, "pull": {"image", "pull", name}, "launch": {"launch", "seven", "i"},
 	} {
 		killed := 0
 		for at := 3; at < 100; at += 12 {
-			if verb == "launch" {
+			if err := os.RemoveAll(bundle); err != nil {
+				t.Fatal(err)
+			}
+			if verb == "launch" || verb == "unpack" {
 				b.images("pack", program, "-t", "seven")
 			} else {
 				b.images("rm", strings.TrimSpace(digest))
@@ -323,8 +327,11 @@ func TestImageKilled(t *testing.T) {
 			for _, id := range b.containers() {
 				b.call("delete", "--force", id).wait()
 			}
+			if verb == "unpack" && !done.Killed {
+				break // it is there
+			}
 			again := b.call(words...).wait()
-			if again.code() != 0 || verb != "launch" && again.text() != digest {
+			if again.code() != 0 || (verb == "pack" || verb == "pull") && again.text() != digest {
 				t.Errorf("%s, killed at %s (%d): the next: exit code %d, %q\n%s", verb, done.Call, at, again.code(), again.text(), again.err.String())
 			}
 			if !done.Killed {
@@ -338,6 +345,9 @@ func TestImageKilled(t *testing.T) {
 	}
 	if c := b.call("image", "prune", "--all").wait(); c.code() != 0 {
 		t.Errorf("prune: %s", c.err.String())
+	}
+	if left, err := os.ReadDir(filepath.Dir(bundle)); len(left) > 1 || err != nil {
+		t.Errorf("beside the bundle: %v, %v", left, err)
 	}
 	for _, dir := range []string{"layers", "blobs/sha256", "ingest"} {
 		if left, err := os.ReadDir(filepath.Join(b.data(), "images", dir)); len(left) > 0 || err != nil {

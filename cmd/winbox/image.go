@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -19,6 +20,7 @@ import (
 	"github.com/docker/go-units"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"winbox/images/request"
 	"winbox/images/store"
@@ -236,10 +238,12 @@ func (g *globals) unpackBundle(c *cli.Context, r *request.Request) error {
 	if err != nil {
 		return err
 	}
-	dir, name := r.Args[1], r.Args[0]
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	to, name := r.Args[1], r.Args[0]
+	dir, lock, err := draftBundle(to)
+	if err != nil {
 		return err
 	}
+	defer lock.Close()
 	r.Args[1] = filepath.Join(dir, "rootfs")
 	err = g.images(c.Context, r, nil, c.App.Writer)
 	var spec *specs.Spec
@@ -257,10 +261,35 @@ func (g *globals) unpackBundle(c *cli.Context, r *request.Request) error {
 			err = writeNew(filepath.Join(dir, "config.json"), append(data, '\n'))
 		}
 	}
+	if err == nil {
+		err = unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	}
 	if err != nil {
 		os.RemoveAll(dir)
 	}
 	return err
+}
+
+// draftBundle makes the folder beside a bundle that becomes it when it is complete. What is left of one that was killed,
+// the next takes the place of.
+func draftBundle(to string) (dir string, lock *os.File, err error) {
+	if _, err := os.Lstat(to); err == nil {
+		return "", nil, &fs.PathError{Op: "mkdir", Path: to, Err: fs.ErrExist}
+	}
+	dir = filepath.Join(filepath.Dir(to), "."+filepath.Base(to)+".unpacking")
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", nil, err
+	}
+	if lock, err = os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0); err != nil {
+		return "", nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return "", nil, errors.Join(fmt.Errorf("%s: another unpacks there: %w", to, err), lock.Close())
+	}
+	if err := errors.Join(os.RemoveAll(filepath.Join(dir, "rootfs")), os.RemoveAll(filepath.Join(dir, "config.json"))); err != nil {
+		return "", nil, errors.Join(err, lock.Close())
+	}
+	return dir, lock, nil
 }
 
 // imageSpec is the configuration of a container of an image, which is unpacked or mounted at root.
