@@ -24,7 +24,7 @@ selection() {
 		./sandbox/cgroup
 		./sandbox TestLimits TestPidsLimit TestCPUQuota TestOOM TestOOMGroup TestBadLimit TestCgroupsPath TestMountCgroup TestOverlay TestProtectedPaths TestDevices TestRun TestRunKilled TestLife TestDelete TestSharedPID TestStartCutOff TestExecStatus TestExecParallel TestSystemd TestSystemdNamespaces TestSystemdRefused TestSystemdTaken TestSystemdCutOff TestRealSystemd
 		./cmd/winbox TestEvents TestEventsOOM TestRunOOM TestStats TestPause TestUpdate TestPs TestLifeCommands TestDeleteForce TestExecIgnorePaused TestExecSubgroup TestExecNested TestSystemdCgroup TestRootlessLimits TestRootlessDelegated TestRealSystemdUser
-		./test TestToldMemory TestToldUpdate TestToldProcessors TestCommitLimit TestCommitShared TestCommitOptions TestOOMKill TestOOMEvent TestCommitEvent TestBombs TestCPUs
+		./test TestToldMemory TestToldUpdate TestToldProcessors TestCommitLimit TestCommitShared TestOOMKill TestOOMEvent TestCommitEvent TestBombs TestCPUs
 	EOF
 }
 [ $# -eq 0 ] || selection() { echo "${args[*]}"; }

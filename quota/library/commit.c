@@ -17,6 +17,7 @@
  * A fixed amount stands for them.
  */
 #include <linux/elf.h>
+#include <linux/stat.h>
 
 #include "quota.h"
 #include "commit.h"
@@ -519,12 +520,25 @@ static int have_room(u64 size)
 	}
 }
 
+/* Which file system a file is on, 0 if that cannot be told: by a path, or without one by its descriptor. */
+static u64 device(int fd, const char *path)
+{
+	struct statx st;
+
+	/* statx(2) */
+	if (IS_ERR(syscall5(__NR_statx, fd, path, *path ? 0 : 0x1000 /* AT_EMPTY_PATH */, 0, &st)))
+		return 0;
+	return (u64)st.stx_dev_major << 32 | st.stx_dev_minor;
+}
+
 /* Whether so much of a section can be mapped: if all of it is touched, the limit must not be passed. */
 static int section_fits(int fd, u64 size)
 {
-	struct statfs fs;
+	static u64 sections;
 
-	return IS_ERR(STATFS(__NR_fstatfs, fd, &fs)) || fs.type != TMPFS_MAGIC || !fs.blocks || have_room(size);
+	if (!sections)
+		sections = device(-1, sections_path);
+	return !sections || device(fd, "") != sections || have_room(size);
 }
 
 /* Charges pages to the container if that passes no limit, or must be. */
