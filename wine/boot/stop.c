@@ -134,11 +134,11 @@ static HANDLE run_in(HANDLE process, ULONG_PTR base, const char *name, ULONG arg
 static void end(HANDLE process, ULONG code)
 {
 	ULONG_PTR console, ntdll;
-	HANDLE    thread = NULL;
 
 	if (examine(process, &console, &ntdll))
-		thread = run_in(process, ntdll, EXIT, code);
-	if (!thread || WaitForSingleObject(process, EXIT_MS) != WAIT_OBJECT_0)
+		run_in(process, ntdll, EXIT, code);
+	/* No thread begins in a process that is ending by itself: its own exit code is to stay. */
+	if (WaitForSingleObject(process, EXIT_MS) != WAIT_OBJECT_0)
 		TerminateProcess(process, code);
 }
 
