@@ -65,6 +65,7 @@ func TestSetDisplay(t *testing.T) {
 func FuzzSetDisplay(f *testing.F) {
 	f.Add([]byte(registrySignature + "\n\n[Software\\\\Wine\\\\Drivers] 1\n\"Graphics\"=\"null\"\n"))
 	f.Add([]byte(registrySignature + "\n;; x\n\n[A] 1\n#time=1\n@=\"x\"\n\"v\"=hex:01,\\\n  02\n"))
+	f.Add([]byte(registrySignature + "\n[SoftwAre\\\\Wine\\\\Drivers]\n\"\"=\\"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		display := Display{Kind: DisplayVirtual}
 		text, err := setDisplay(data, display)

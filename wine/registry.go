@@ -65,6 +65,9 @@ func parseRegistry(data []byte) (*registry, error) {
 				i++
 				v.lines = append(v.lines, lines[i])
 			}
+			if continues(v) {
+				return nil, fmt.Errorf("registry line %d: the file ends in a value that goes on: %.60q", i+1, lines[i])
+			}
 			sec.values = append(sec.values, v)
 		}
 	}
