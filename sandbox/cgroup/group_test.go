@@ -772,8 +772,10 @@ func TestCPUQuota(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if used := time.Duration(stats.CPU.Usage); used > 250*time.Millisecond || stats.CPU.ThrottledPeriods == 0 || stats.CPU.ThrottledTime == 0 {
-		t.Errorf("a tenth of a processor for 0.7 s: %+v", stats.CPU)
+	// By periods, not by the clock: on a slow machine more of them go by. What a tick finds too late is paid back later.
+	most := 2 * 10 * time.Millisecond * time.Duration(stats.CPU.Periods+2)
+	if used := time.Duration(stats.CPU.Usage); used > most || stats.CPU.ThrottledPeriods == 0 || stats.CPU.ThrottledTime == 0 {
+		t.Errorf("a tenth of a processor: more than %v, or not held back: %+v", most, stats.CPU)
 	}
 }
 
