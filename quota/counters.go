@@ -23,8 +23,10 @@ const (
 	slotBusy      = 1<<32 - 1
 	pageSize      = 4096
 
-	// CountersSize is the size of the file.
-	CountersSize = (4*headerNumbers + 4*slotNumbers*maxSlots + pageSize - 1) / pageSize * pageSize
+	// CountersSize is the size of the file. Beside it, in CountersDirSize, is the exit code of the last process that another
+	// one has ended (library/end.c), both in bytes.
+	CountersDirSize = CountersSize + pageSize
+	CountersSize    = (4*headerNumbers + 4*slotNumbers*maxSlots + pageSize - 1) / pageSize * pageSize
 )
 
 // Counters are what the processes of a container have committed. They are the container's word: a program can write

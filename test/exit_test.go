@@ -4,13 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
 // exits are exit codes of programs, or what the test program is to do instead; the exit status that stands for each; and
 // the code as it is told with all its bits.
 var exits = []struct {
-	arg    string
+	args   string
 	status int
 	code   uint32
 }{
@@ -28,6 +29,10 @@ var exits = []struct {
 	{"crash", 139, 0xC0000005},
 	{"divide", 136, 0xC0000094},
 	{"failfast", 134, 0xC0000409},
+	{"ended 0", 0, 0},
+	{"ended 1", 1, 1},
+	{"ended 256", 1, 256},
+	{"ended 0xC0000005", 139, 0xC0000005},
 }
 
 // exitCodes are the fields in which an exit code is told.
@@ -52,17 +57,17 @@ func TestExitCodes(t *testing.T) {
 		b := m.newBox(t)
 		program := m.build(t, "exit.exe", "exit")
 		for _, test := range exits {
-			if m.kind != "" && test.code>>30 == 0 {
+			if m.kind != "" && test.code>>30 == 0 && !strings.HasPrefix(test.args, "ended") {
 				continue
 			}
 			file := filepath.Join(b.dir, "status.json")
-			c := b.run("--status-file", file, program, test.arg)
+			c := b.run(append([]string{"--status-file", file, program}, strings.Fields(test.args)...)...)
 			var told exitCodes
 			if err := json.Unmarshal([]byte(readFile(t, file)), &told); err != nil {
 				t.Fatal(err)
 			}
 			if c.code() != test.status || !told.is(test.status, test.code) {
-				t.Errorf("%s: exit status %d, told %v; want %d and %#x", test.arg, c.code(), told, test.status, test.code)
+				t.Errorf("%s: exit status %d, told %v; want %d and %#x", test.args, c.code(), told, test.status, test.code)
 			}
 		}
 	})
@@ -74,10 +79,10 @@ func TestExitState(t *testing.T) {
 	b := newBox(t)
 	b.program("exit")
 	for i, test := range exits {
-		bundle, id := b.bundle(nil, "/box/exit.exe", test.arg), b.id(fmt.Sprint("exit", i))
+		bundle, id := b.bundle(nil, append([]string{"/box/exit.exe"}, strings.Fields(test.args)...)...), b.id(fmt.Sprint("exit", i))
 		if test.code < 300 || i%2 == 0 {
 			if c := b.call("run", "--bundle", bundle, id).wait(); c.code() != test.status {
-				t.Errorf("%s: run: exit status %d, want %d", test.arg, c.code(), test.status)
+				t.Errorf("%s: run: exit status %d, want %d", test.args, c.code(), test.status)
 			}
 			continue
 		}
@@ -97,7 +102,7 @@ func TestExitState(t *testing.T) {
 			t.Fatalf("create: exit code %d", create.code())
 		}
 		if status, told := state(); status != "created" || told != (exitCodes{}) {
-			t.Errorf("%s: before the start, state says %s and %v", test.arg, status, told)
+			t.Errorf("%s: before the start, state says %s and %v", test.args, status, told)
 		}
 		events := b.call("events", "--interval", "10ms", id)
 		events.follow()
@@ -111,7 +116,7 @@ func TestExitState(t *testing.T) {
 		}
 		events.wait()
 		if status, told := state(); status != "stopped" || !told.is(test.status, test.code) {
-			t.Errorf("%s: state says %s and %v; want %d and %#x", test.arg, status, told, test.status, test.code)
+			t.Errorf("%s: state says %s and %v; want %d and %#x", test.args, status, told, test.status, test.code)
 		}
 		b.call("delete", id).wait().want(0, "")
 	}

@@ -16,13 +16,15 @@ import (
 
 // An injection runs a command of winbox under ptrace(2) and kills it, or the init program that it has started, at a
 // certain system call of those that change something or wait for somebody. The call is not made any more. Or it sends
-// winbox a signal there, and lets it go on. Production code has no part in this.
+// winbox a signal there, at the latest when the program has said something, and lets it go on. Production code has no part
+// in this.
 type injection struct {
 	// At is the number of the call, from 1 on, among those of all processes together.
 	At int
 	// KillInit counts the calls of winbox's children only, and kills the one that makes the call.
 	KillInit bool
-	// Signal, if not 0, is sent to winbox in place of SIGKILL. Only its own calls count.
+	// Signal, if not 0, is sent to winbox in place of SIGKILL. Only its own calls count, how many come before it waits for
+	// the program is not always the same.
 	Signal syscall.Signal
 	Args   []string
 	Dir    string
@@ -145,6 +147,15 @@ func injectMain() (int, error) {
 	return 0, nil
 }
 
+// out is the descriptor that inject hands over for the command's output.
+const out = 3
+
+// hasOutput tells whether there is any yet.
+func hasOutput() bool {
+	var stat unix.Stat_t
+	return unix.Fstat(out, &stat) == nil && stat.Size > 0
+}
+
 // trace starts the command and does the injection. What it gives first is the process.
 func (i injection) trace() (winbox int, result injected, err error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
@@ -152,7 +163,6 @@ func (i injection) trace() (winbox int, result injected, err error) {
 		return 0, injected{}, err
 	}
 	defer null.Close()
-	const out = 3
 	// A shell that stops until it is traced, and becomes winbox. PTRACE_TRACEME would be simpler, but then processes that
 	// are made while the tracer ends would be left stopped.
 	argv := append([]string{"sh", "-c", `kill -STOP $$; exec "$@"`, "sh"}, i.Args...)
@@ -222,6 +232,8 @@ func (tr *tracer) follow() (injected, error) {
 			tr.inCall[tid] = !tr.inCall[tid]
 			if tr.inCall[tid] && tr.executed {
 				tr.enter(tid)
+			} else if tr.Signal != syscall.SIGKILL && hasOutput() {
+				tr.kill(tr.winbox, "the program has said something")
 			}
 			if tr.result.Killed && tr.Signal != syscall.SIGKILL {
 				return tr.result, nil
@@ -262,9 +274,13 @@ func (tr *tracer) enter(tid int) {
 		return
 	}
 	if tr.calls++; tr.calls == tr.At {
-		tr.result.Killed, tr.result.Call = true, who+": "+name
-		unix.Kill(victim, tr.Signal)
+		tr.kill(victim, who+": "+name)
 	}
+}
+
+func (tr *tracer) kill(victim int, call string) {
+	tr.result.Killed, tr.result.Call = true, call
+	unix.Kill(victim, tr.Signal)
 }
 
 // processOf gives the process of a thread.

@@ -122,11 +122,11 @@ func (r *Runtime) preloadMounts(s Scratch, uid, gid uint32, w Wishes) []specs.Mo
 		mounts = append(mounts, bindFile(s.Layout(machine), stub.LayoutPath(machine)), bindFile(s.Stub(machine), p.at),
 			bindFile(s.library(machine), quota.Library(machine)))
 	}
-	// Room for the file of the counters and no more, as for the shared heap.
+	// Room for the files and no more, as for the shared heap.
 	mounts = append(mounts, bindFile(s.limits(), quota.LimitsPath), specs.Mount{
 		Destination: quota.CountersDir, Type: "tmpfs", Source: "tmpfs", Options: []string{
 			"nosuid", "nodev", "noexec", "mode=700", fmt.Sprintf("uid=%d", uid), fmt.Sprintf("gid=%d", gid),
-			fmt.Sprintf("size=%d", quota.CountersSize), "nr_inodes=2"}})
+			fmt.Sprintf("size=%d", quota.CountersDirSize), "nr_inodes=3"}})
 	if heap := (preload.Options{SharedHeap: w.SharedHeap}).SharedHeapSize(); heap > 0 && r.Supports(I386) == nil {
 		// The heap is a file on a file system of its own, with room for that one file and its folder: what the programs
 		// write is charged to the container like all their memory, and nothing else can take the room. It cannot be a

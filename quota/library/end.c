@@ -10,6 +10,10 @@
  *
  * An exit code whose low eight bits are zero would be 0 for who waits for the process: Wine makes it 1. Process 1 sees all bits,
  * and so Wine's code is put back, which stands in the request that has told it to the wineserver just before.
+ *
+ * A process that another one ends (TerminateProcess) gets a signal from the wineserver, or the end of its wait for it; with the
+ * signal it ends with 0, as it is not told the code. So the other one leaves the code in a file of the container before it asks
+ * the wineserver. Of two at once one may get the other's.
  */
 #include "exception.h"
 #include "quota.h"
@@ -25,13 +29,23 @@ static const char unhandled[] = "wine: Unhandled ", debugger[] = "starting debug
 static char held[512];
 static u32 held_size;
 
-/* The last request of fixed size that this thread has sent: as Wine's protocol has it (server/protocol.def). */
+/*
+ * The last request of fixed size that this thread has sent, as Wine's protocol has it (server/protocol.def): what is asked for, the
+ * sizes of what follows and of what may follow the reply, and the arguments. What is not used of it is zero.
+ */
 struct request {
-	u32 head[3], handle, exit_code, rest[11];
+	u32 kind, size, reply_size, handle, exit_code, rest[11];
 };
 static __thread struct {
 	u32 handle, exit_code;
 } last;
+
+/* The request that ends a process, in Wine 7 to 10 (include/wine/server_protocol.h), and the handle of the process itself. */
+#define TERMINATE_PROCESS 7
+#define SELF (~0U)
+
+/* The exit code of the last process that another one has ended. */
+#define ENDED_PATH "/run/winbox/quota/ended"
 
 /* Where a text has another in it, or NULL. */
 static const char *find(const char *text, u32 size, const char *what)
@@ -232,6 +246,24 @@ static int replaced(const char *text, u32 size, void *caller)
 	return 0;
 }
 
+/* Leaves the exit code for a process that this one is about to end. */
+static void note_end(const struct request *r)
+{
+	u32 used = r->size | r->reply_size;
+	long fd;
+
+	for (u32 i = 0; i < sizeof(r->rest) / sizeof(r->rest[0]); i++)
+		used |= r->rest[i];
+	/* Handles are multiples of four, of which 0 stands for all threads of the process itself but this one. */
+	if (r->kind != TERMINATE_PROCESS || used || !r->handle || r->handle & 3)
+		return;
+	fd = syscall3(__NR_open, ENDED_PATH, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (!IS_ERR(fd)) {
+		syscall3(__NR_write, fd, &r->exit_code, sizeof(r->exit_code));
+		syscall1(__NR_close, fd);
+	}
+}
+
 /* write(2) */
 EXPORT long write(int fd, const void *data, unsigned long size)
 {
@@ -242,6 +274,7 @@ EXPORT long write(int fd, const void *data, unsigned long size)
 
 		last.handle = request->handle;
 		last.exit_code = request->exit_code;
+		note_end(request);
 	} else if (fd == STDERR && replaced(data, size, __builtin_return_address(0))) {
 		return size;
 	}
@@ -249,10 +282,23 @@ EXPORT long write(int fd, const void *data, unsigned long size)
 	return IS_ERR(result) ? fail(result) : result;
 }
 
-/* The exit code of this process. The request has the handle of the process itself. */
+/* The exit code of this process, where Wine's may not be it. */
 static int exact(int code)
 {
-	return code == 1 && last.handle == ~0U && last.exit_code && !(last.exit_code & 0xff) ? (int)last.exit_code : code;
+	u32 whole = last.exit_code;
+	long fd;
+
+	if (code != 0 && code != 1)
+		return code;
+	if (last.handle != SELF) {
+		fd = syscall3(__NR_open, ENDED_PATH, O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0);
+		if (IS_ERR(fd))
+			return code;
+		if (syscall3(__NR_read, fd, &whole, sizeof(whole)) != sizeof(whole))
+			whole = (u32)code;
+		syscall1(__NR_close, fd);
+	}
+	return code == 0 || (whole && !(whole & 0xff)) ? (int)whole : code;
 }
 
 /* exit(3): a program that ends */

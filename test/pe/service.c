@@ -28,8 +28,10 @@ static void report(DWORD state)
 static DWORD WINAPI control(DWORD what, DWORD type, void *data, void *context)
 {
 	(void)type, (void)data, (void)context;
-	if (what == SERVICE_CONTROL_STOP)
+	if (what == SERVICE_CONTROL_STOP) {
+		note("stopped"); /* before whoever stops it goes on */
 		SetEvent(stopped);
+	}
 	return what == SERVICE_CONTROL_STOP || what == SERVICE_CONTROL_INTERROGATE ? NO_ERROR : ERROR_CALL_NOT_IMPLEMENTED;
 }
 
@@ -41,7 +43,6 @@ static void WINAPI serve(DWORD argc, char **argv)
 	note("started");
 	report(SERVICE_RUNNING);
 	WaitForSingleObject(stopped, INFINITE);
-	note("stopped");
 	report(SERVICE_STOPPED);
 }
 

@@ -70,16 +70,22 @@ static BOOL is_other(HANDLE process)
 	return !!peb_of_32(process) != IS_WOW64;
 }
 
-/* What a process says of its console, and where its ntdll.dll is; FALSE when it has not come that far. */
+/*
+ * What a process says of its console, and where its ntdll.dll is; FALSE when it has not come so far that a thread can be
+ * started in it. One that begins before the loader has called the libraries does so in place of the program's first one, and
+ * goes on with the program.
+ */
 static BOOL examine(HANDLE process, ULONG_PTR *console, ULONG_PTR *ntdll)
 {
 	PROCESS_BASIC_INFORMATION basic;
 	ULONG_PTR                 peb, at;
+	ULONG                     flags;
 
 	if (NtQueryInformationProcess(process, ProcessBasicInformation, &basic, sizeof(basic), NULL))
 		return FALSE;
 	peb = (ULONG_PTR)basic.PebBaseAddress;
 	if (!read_pointer(process, peb + PEB_LDR, &at) || !read_pointer(process, at + LDR_LOAD_ORDER, &at) /* the program */
+	    || !ReadProcessMemory(process, (void *)(at + ENTRY_FLAGS), &flags, sizeof(flags), NULL) || !(flags & ENTRY_ATTACHED)
 	    || !read_pointer(process, at, &at) || !read_pointer(process, at + ENTRY_BASE, ntdll))
 		return FALSE;
 	*console = 0; /* none */
@@ -127,10 +133,7 @@ static HANDLE run_in(HANDLE process, ULONG_PTR base, const char *name, ULONG arg
 	return CreateRemoteThread(process, NULL, 0, (LPTHREAD_START_ROUTINE)at, (void *)(ULONG_PTR)arg, 0, NULL);
 }
 
-/*
- * Ends a process. It does so itself: after TerminateProcess, of which the exit code is known to Wine only, its Linux
- * process has status 0.
- */
+/* Ends a process. It does so itself, as on Windows, where its libraries are told. */
 static void end(HANDLE process, ULONG code)
 {
 	ULONG_PTR console, ntdll;
