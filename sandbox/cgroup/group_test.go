@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strconv"
@@ -17,6 +18,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"winbox/internal/specfields"
 )
 
 // testPath returns a path for a test's group. Nothing else has that name.
@@ -166,30 +169,61 @@ func TestLimits(t *testing.T) {
 }
 
 // TestUpdateEachField changes each limit of linux.resources twice, by itself, in a group that is in use, and reads the
-// files. What needs a device of RDMA or an interface's index is left to TestPlan.
+// files. What this version of cgroups or this kernel cannot do must be refused by the field's name.
 func TestUpdateEachField(t *testing.T) {
 	g := create(t, nil)
 	spawn(t, g, "sleep")
 	memory := func(m specs.LinuxMemory) specs.LinuxResources { return specs.LinuxResources{Memory: &m} }
 	cpu := func(c specs.LinuxCPU) specs.LinuxResources { return specs.LinuxResources{CPU: &c} }
 	blockIO := func(b specs.LinuxBlockIO) specs.LinuxResources { return specs.LinuxResources{BlockIO: &b} }
-	major, minor := anyDisk(t)
+	network := func(n specs.LinuxNetwork) specs.LinuxResources { return specs.LinuxResources{Network: &n} }
+	if g.mode == V2 && !g.has("io.bfq.weight") && g.has("io.weight") { // until newDisk has the kernel load BFQ
+		res := blockIO(specs.LinuxBlockIO{Weight: new(uint16(500))})
+		if err := g.Update(&res); err != nil || g.read("io.weight") != "default 4950" {
+			t.Errorf("blockIO.weight: %v, %s", err, content(g, "io.weight"))
+		}
+	}
+	major, minor := newDisk(t, "bfq")
 	rate := func(n uint64) []specs.LinuxThrottleDevice { return throttle(major, minor, n) }
 	disk := fmt.Sprintf("%d:%d ", major, minor)
-	for _, tt := range []struct {
+	weight := func(major, minor int64, n uint64) specs.LinuxResources {
+		w := specs.LinuxWeightDevice{Weight: new(uint16(n))}
+		w.Major, w.Minor = major, minor
+		return blockIO(specs.LinuxBlockIO{WeightDevice: []specs.LinuxWeightDevice{w}})
+	}
+	oomKiller := [2]uint64{0, 1} // off
+	if g.mode == V2 {
+		oomKiller[0] = 1 // what it does is refused
+	}
+	rows := []struct {
 		field  string
 		make   func(n uint64) specs.LinuxResources
 		values [2]uint64
 		v1, v2 string // the file; without one, the field is refused
 		// text is what the file has for a value, if not the number itself. A file for several devices has it among others.
 		text func(n uint64) string
+		// refused is what the kernel says where the file is there, but not what the limit is for.
+		refused error
 	}{
 		{field: "memory.limit", make: func(n uint64) specs.LinuxResources { return memory(specs.LinuxMemory{Limit: new(int64(n))}) },
 			values: [2]uint64{128 << 20, 64 << 20}, v1: "memory.limit_in_bytes", v2: "memory.max"},
+		{field: "memory.swap", make: func(n uint64) specs.LinuxResources { return memory(specs.LinuxMemory{Swap: new(int64(n))}) },
+			values: [2]uint64{96 << 20, 80 << 20}, v1: "memory.memsw.limit_in_bytes", v2: "memory.swap.max",
+			text: func(n uint64) string {
+				if g.mode == V2 {
+					n -= 64 << 20
+				}
+				return fmt.Sprint(n)
+			}},
 		{field: "memory.reservation", make: func(n uint64) specs.LinuxResources { return memory(specs.LinuxMemory{Reservation: new(int64(n))}) },
 			values: [2]uint64{16 << 20, 8 << 20}, v1: "memory.soft_limit_in_bytes", v2: "memory.low"},
+		{field: "memory.kernelTCP", make: func(n uint64) specs.LinuxResources { return memory(specs.LinuxMemory{KernelTCP: new(int64(n))}) },
+			values: [2]uint64{16 << 20, 8 << 20}, v1: "memory.kmem.tcp.limit_in_bytes"},
 		{field: "memory.swappiness", make: func(n uint64) specs.LinuxResources { return memory(specs.LinuxMemory{Swappiness: new(n)}) },
 			values: [2]uint64{10, 0}, v1: "memory.swappiness"},
+		{field: "memory.disableOOMKiller", make: func(n uint64) specs.LinuxResources { return memory(specs.LinuxMemory{DisableOOMKiller: new(n == 1)}) },
+			values: oomKiller, v1: "memory.oom_control", text: func(n uint64) string { return fmt.Sprintf("oom_kill_disable %d\n", n) }},
+		{field: "memory.useHierarchy", make: func(n uint64) specs.LinuxResources { return memory(specs.LinuxMemory{UseHierarchy: new(false)}) }},
 		{field: "cpu.shares", make: func(n uint64) specs.LinuxResources { return cpu(specs.LinuxCPU{Shares: new(n)}) },
 			values: [2]uint64{1024, 2}, v1: "cpu.shares", v2: "cpu.weight",
 			text: func(n uint64) string {
@@ -216,6 +250,10 @@ func TestUpdateEachField(t *testing.T) {
 			}},
 		{field: "cpu.burst", make: func(n uint64) specs.LinuxResources { return cpu(specs.LinuxCPU{Burst: new(n)}) },
 			values: [2]uint64{20000, 10000}, v1: "cpu.cfs_burst_us", v2: "cpu.max.burst"},
+		{field: "cpu.realtimePeriod", make: func(n uint64) specs.LinuxResources { return cpu(specs.LinuxCPU{RealtimePeriod: new(n)}) },
+			values: [2]uint64{500000, 800000}, v1: "cpu.rt_period_us"},
+		{field: "cpu.realtimeRuntime", make: func(n uint64) specs.LinuxResources { return cpu(specs.LinuxCPU{RealtimeRuntime: new(int64(n))}) },
+			values: [2]uint64{2000, 1000}, v1: "cpu.rt_runtime_us"},
 		{field: "cpu.idle", make: func(n uint64) specs.LinuxResources { return cpu(specs.LinuxCPU{Idle: new(int64(n))}) },
 			values: [2]uint64{1, 0}, v1: "cpu.idle", v2: "cpu.idle"},
 		{field: "cpu.cpus", make: func(n uint64) specs.LinuxResources { return cpu(specs.LinuxCPU{Cpus: fmt.Sprint(n)}) },
@@ -228,6 +266,23 @@ func TestUpdateEachField(t *testing.T) {
 		{field: "hugepageLimits", make: func(n uint64) specs.LinuxResources {
 			return specs.LinuxResources{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: n}}}
 		}, values: [2]uint64{8 << 20, 4 << 20}, v1: "hugetlb.2MB.limit_in_bytes", v2: "hugetlb.2MB.max"},
+		{field: "blockIO.weight", make: func(n uint64) specs.LinuxResources { return blockIO(specs.LinuxBlockIO{Weight: new(uint16(n))}) },
+			values: [2]uint64{500, 20}, v1: "blkio.bfq.weight", v2: "io.bfq.weight", text: func(n uint64) string {
+				if g.mode == V2 {
+					return fmt.Sprintf("default %d\n", n)
+				}
+				return fmt.Sprint(n)
+			}},
+		{field: "blockIO.leafWeight", make: func(n uint64) specs.LinuxResources {
+			return blockIO(specs.LinuxBlockIO{LeafWeight: new(uint16(n))})
+		}, values: [2]uint64{500, 20}, v1: "blkio.leaf_weight"},
+		{field: "blockIO.weightDevice", make: func(n uint64) specs.LinuxResources { return weight(major, minor, n) },
+			values: [2]uint64{600, 30}, v1: "blkio.bfq.weight_device", v2: "io.bfq.weight",
+			text: func(n uint64) string { return disk + fmt.Sprint(n) }},
+		{field: "blockIO.weightDevice", make: func(n uint64) specs.LinuxResources {
+			major, minor := newDisk(t, "none")
+			return weight(major, minor, n)
+		}, values: [2]uint64{600, 30}, v1: "blkio.bfq.weight_device", v2: "io.bfq.weight", refused: unix.EOPNOTSUPP},
 		{field: "blockIO.throttleReadBpsDevice", make: func(n uint64) specs.LinuxResources {
 			return blockIO(specs.LinuxBlockIO{ThrottleReadBpsDevice: rate(n)})
 		}, values: [2]uint64{2 << 20, 1 << 20}, v1: "blkio.throttle.read_bps_device", v2: "io.max",
@@ -244,36 +299,71 @@ func TestUpdateEachField(t *testing.T) {
 			return blockIO(specs.LinuxBlockIO{ThrottleWriteIOPSDevice: rate(n)})
 		}, values: [2]uint64{400, 300}, v1: "blkio.throttle.write_iops_device", v2: "io.max",
 			text: ioText(disk, "wiops=", g.mode)},
-	} {
-		t.Run(tt.field, func(t *testing.T) {
-			file := tt.v1
+		{field: "network.classID", make: func(n uint64) specs.LinuxResources {
+			return network(specs.LinuxNetwork{ClassID: new(uint32(n))})
+		}, values: [2]uint64{0x100001, 0x100002}, v1: "net_cls.classid"},
+		{field: "network.priorities", make: func(n uint64) specs.LinuxResources {
+			return network(specs.LinuxNetwork{Priorities: []specs.LinuxInterfacePriority{{Name: "lo", Priority: uint32(n)}}})
+		}, values: [2]uint64{5, 3}, v1: "net_prio.ifpriomap", text: func(n uint64) string { return fmt.Sprintf("lo %d", n) }},
+		{field: "rdma", make: func(n uint64) specs.LinuxResources {
+			return specs.LinuxResources{Rdma: map[string]specs.LinuxRdma{"winbox0": {HcaHandles: new(uint32(n)), HcaObjects: new(uint32(n))}}}
+		}, values: [2]uint64{3, 2}, v1: "rdma.max", v2: "rdma.max", refused: unix.ENODEV},
+		{field: "unified", make: func(n uint64) specs.LinuxResources {
+			return specs.LinuxResources{Unified: map[string]string{"memory.high": fmt.Sprint(n)}}
+		}, values: [2]uint64{60 << 20, 50 << 20}, v2: "memory.high"},
+	}
+	for _, path := range specfields.List(reflect.TypeFor[specs.LinuxResources]()) {
+		switch {
+		case strings.HasPrefix(path, "devices."): // TestDevices
+		case path == "memory.checkBeforeUpdate": // TestCheckBeforeUpdate
+		case path == "memory.kernel": // TestPlan: a warning
+		default:
+			tested := false
+			for _, row := range rows {
+				tested = tested || path == row.field || strings.HasPrefix(path, row.field+".")
+			}
+			if !tested {
+				t.Errorf("%s is not tested", path)
+			}
+		}
+	}
+	for _, row := range rows {
+		t.Run(row.field, func(t *testing.T) {
+			file := row.v1
 			if g.mode == V2 {
-				file = tt.v2
+				file = row.v2
 			}
-			if strings.HasPrefix(tt.field, "blockIO.") && major == 0 {
-				t.Log("no disk here")
-				return
-			}
-			for _, n := range tt.values {
-				res := tt.make(n)
+			for _, n := range row.values {
+				res := row.make(n)
 				err := g.Update(&res)
+				if err != nil && !strings.Contains(err.Error(), "linux.resources."+row.field) {
+					t.Errorf("%d: the field is not named: %v", n, err)
+				}
 				if file == "" || errors.Is(err, ErrUnsupported) { // by this version, or this kernel
-					if !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "linux.resources."+tt.field) {
+					if !errors.Is(err, ErrUnsupported) {
 						t.Errorf("%d: %v", n, err)
 					} else if file != "" && g.has(file) {
 						t.Errorf("%d: refused, though there is %s", n, file)
 					}
+					t.Log(err)
+					continue
+				}
+				if row.refused != nil {
+					if !errors.Is(err, row.refused) || !strings.Contains(err.Error(), file) {
+						t.Errorf("%d: %v, want %v and the file's name", n, err, row.refused)
+					}
+					t.Log(err)
 					continue
 				}
 				want := fmt.Sprint(n)
-				if tt.text != nil {
-					want = tt.text(n)
+				if row.text != nil {
+					want = row.text(n)
 				}
 				got := g.read(file)
-				if data, readErr := os.ReadFile(g.unified().dir() + "/" + tt.v2); got == "" && tt.v2 != "" && readErr == nil {
+				if data, readErr := os.ReadFile(g.unified().dir() + "/" + row.v2); got == "" && row.v2 != "" && readErr == nil {
 					got = strings.TrimSpace(string(data)) // huge pages, on a hybrid host
 				}
-				if err != nil || got != want && (tt.text == nil || !strings.Contains(got, want)) {
+				if err != nil || got != want && (row.text == nil || !strings.Contains(got+"\n", want)) {
 					t.Errorf("%d: %v, %s has %q, want %q", n, err, file, got, want)
 				}
 			}
@@ -291,20 +381,42 @@ func ioText(disk, key string, mode Mode) func(uint64) string {
 	}
 }
 
-// anyDisk gives the number of a disk of this machine, 0:0 if it has none.
-func anyDisk(t *testing.T) (major, minor int64) {
+// newDisk makes a disk of a file, with a scheduler; it gives the disk's numbers, or skips the test where there are no such.
+func newDisk(t *testing.T, scheduler string) (major, minor int64) {
 	t.Helper()
-	disks, err := filepath.Glob("/sys/block/*/dev")
-	if err != nil {
+	file := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(file, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range disks {
-		text, err := os.ReadFile(name)
-		if _, scanErr := fmt.Sscanf(string(text), "%d:%d", &major, &minor); err == nil && scanErr == nil {
-			return major, minor
-		}
+	_ = exec.Command("modprobe", "loop").Run() // where it is a module
+	out, err := exec.Command("losetup", "--find", "--show", file).CombinedOutput()
+	device := strings.TrimSpace(string(out))
+	if err != nil {
+		t.Skipf("needs a disk of a file: %v: %s", err, out)
 	}
-	return 0, 0
+	setting := "/sys/block/" + filepath.Base(device) + "/queue/scheduler"
+	before, err := os.ReadFile(setting)
+	if err == nil {
+		err = os.WriteFile(setting, []byte(scheduler), 0)
+	}
+	t.Cleanup(func() { // the scheduler stays the device's when the file is not
+		_, rest, _ := strings.Cut(string(before), "[")
+		name, _, _ := strings.Cut(rest, "]")
+		if err := os.WriteFile(setting, []byte(name), 0); err != nil {
+			t.Error(err)
+		}
+		if out, err := exec.Command("losetup", "--detach", device).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+	if err != nil {
+		t.Skipf("needs the I/O scheduler %s: %v", scheduler, err)
+	}
+	var info unix.Stat_t
+	if err := unix.Stat(device, &info); err != nil {
+		t.Fatal(err)
+	}
+	return int64(unix.Major(info.Rdev)), int64(unix.Minor(info.Rdev))
 }
 
 func TestHugepages(t *testing.T) {

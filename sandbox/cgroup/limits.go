@@ -236,6 +236,9 @@ func (g *Group) write(s *step) error {
 	if errors.Is(err, unix.EBUSY) && s.controller() == "memory" {
 		err = fmt.Errorf("%w: more than this is in use and cannot be reclaimed", err)
 	}
+	if errors.Is(err, unix.EOPNOTSUPP) && strings.Contains(s.file, "weight") {
+		err = fmt.Errorf("%w: the device's I/O scheduler knows no weights, as bfq does", err)
+	}
 	return &LimitError{Field: "linux.resources." + s.field, File: file, Err: err}
 }
 
