@@ -368,7 +368,7 @@ func (b *Bundle) examine(r *Runtime, file *os.File, program string, p *specs.Pro
 		bridge = Bridge{Pipes: b.wishes.pipes.Bridged(headers), Encoding: b.wishes.encoding}
 	}
 	if p.CommandLine != "" {
-		if env, err = asIs(p.CommandLine, bridge.Pipes); err != nil {
+		if env, err = asIs(p.CommandLine); err != nil {
 			return nil, nil, nil, err
 		}
 		bridge.Line = true
@@ -765,7 +765,7 @@ func (r *Runtime) inContainer(env []string, boot Boot, display map[string]string
 		have[name] = value
 	}
 	windowsVariables(have)
-	for _, name := range []string{volumes, lineVariable, pipesVariable, consoleName, keepRegistry} { // of the main process, whose environment exec takes over
+	for _, name := range []string{volumes, lineVariable, consoleName, keepRegistry} { // of the main process, whose environment exec takes over
 		delete(have, name)
 	}
 	delete(have, "TZ")

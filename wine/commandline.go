@@ -8,12 +8,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Variables by which the bridge (boot/pipes.c), and nobody after it, gets the program's command line, since Wine makes one
-// of arguments in its own way, and is told to leave pipes as they are.
-const (
-	lineVariable  = "WINBOX_COMMAND_LINE"
-	pipesVariable = "WINBOX_PIPES"
-)
+// lineVariable is the variable by which the bridge (boot/pipes.c), and nobody after it, gets the program's command line,
+// since Wine makes one of arguments in its own way.
+const lineVariable = "WINBOX_COMMAND_LINE"
 
 // longestLine is what a command line can have on Windows, in UTF-16 units with the zero at its end (Microsoft,
 // CreateProcess).
@@ -85,18 +82,14 @@ func withArgs(p *specs.Process) *specs.Process {
 	return &changed
 }
 
-// asIs are the settings that have the bridge start the program with this command line, and with Windows pipes or not.
+// asIs is the setting that has the bridge start the program with this command line.
 //
 // # Errors
 //
 // The line is longer than Windows can have it.
-func asIs(line string, bridged bool) ([]string, error) {
+func asIs(line string) ([]string, error) {
 	if n := len(utf16.Encode([]rune(line))); n >= longestLine {
 		return nil, fmt.Errorf("process.commandLine: %d characters are more than a command line can have, %d", n, longestLine-1)
 	}
-	settings := []string{lineVariable + "=" + line}
-	if !bridged {
-		settings = append(settings, pipesVariable+"="+string(PipesUnix))
-	}
-	return settings, nil
+	return []string{lineVariable + "=" + line}, nil
 }

@@ -80,7 +80,7 @@ func piped() bool {
 	return false
 }
 
-// A Bridge is a process of its own that stands between the standard streams and the program.
+// A Bridge is a process of its own that stands between the standard streams and the program, or starts it in its own place.
 type Bridge struct {
 	// Pipes makes it: see [Pipes.Bridged].
 	Pipes bool
@@ -90,23 +90,31 @@ type Bridge struct {
 	Line bool
 }
 
-// encodingOption goes before a code page's number in the bridge's arguments (boot/pipes.c).
-const encodingOption = "-e"
+// Options of the bridge (boot/pipes.c): encodingOption goes before a code page's number. With becomeOption it copies nothing
+// and becomes the program.
+const (
+	encodingOption = "-e"
+	becomeOption   = "-x"
+)
 
-// arguments are those of the bridge that go before the program; nil when there is none.
-func (b Bridge) arguments() []string {
+// arguments are those of the bridge that go before the program; nil when there is none. foreign says that the loader does not
+// run the program by itself.
+func (b Bridge) arguments(foreign bool) []string {
 	if page := b.Encoding.converted(); page != 0 {
 		return []string{pipesPath, encodingOption + strconv.Itoa(int(page))}
 	}
-	if b.Pipes || b.Line {
+	if b.Pipes {
 		return []string{pipesPath}
+	}
+	if b.Line || foreign {
+		return []string{pipesPath, becomeOption}
 	}
 	return nil
 }
 
 // command runs a program, by its name for Windows, in the container. A bridge may be of another machine than the program.
 func (r *Runtime) command(machine, program string, bridge Bridge) ([]string, error) {
-	arguments := bridge.arguments()
+	arguments := bridge.arguments(machine == I386 && r.Loader32 == "")
 	if arguments != nil {
 		machine = AMD64
 	}
@@ -119,7 +127,7 @@ func (r *Runtime) command(machine, program string, bridge Bridge) ([]string, err
 func ProgramOf(command []string) string {
 	if len(command) > 3 && command[2] == pipesPath {
 		command = command[1:]
-		if len(command) > 3 && strings.HasPrefix(command[2], encodingOption) {
+		if len(command) > 3 && (strings.HasPrefix(command[2], encodingOption) || command[2] == becomeOption) {
 			command = command[1:]
 		}
 	}

@@ -63,6 +63,12 @@ u64 committed(void);
 /* Reads a small file as a string: how many bytes of it, 0 for none. */
 u32 read_file(const char *path, char *text, u32 size);
 
+/* Looks at a name that goes to the wineserver: it may be what a process says that is to become another. */
+void look_for_word(const u16 *name, u32 units);
+
+/* The variable of a process that another has become: it counts as one that was started from Unix. */
+#define MAIN_SETTING "WINBOX_REGISTRY=main"
+
 /* Tells an error of a system call as the C library does, and returns -1. */
 int fail(long result);
 

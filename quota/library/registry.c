@@ -144,6 +144,8 @@ EXPORT long writev(int fd, const struct part *parts, int count)
 {
 	long result;
 
+	if (count > 1)
+		look_for_word(parts[1].at, parts[1].size / 2);
 	if (!whole && count > 1) {
 		int missing = due;
 
@@ -163,20 +165,24 @@ EXPORT long writev(int fd, const struct part *parts, int count)
 static __attribute__((constructor, used)) void look_around(int argc, char **argv, char **env)
 {
 	static const char apart[][20] = { "wineboot.exe", "winbox-", "conhost.exe", "explorer.exe" };
-	static const char child[] = "WINESERVERSOCKET=", asked[] = "WINBOX_REGISTRY=whole";
+	static const char child[] = "WINESERVERSOCKET=", asked[] = "WINBOX_REGISTRY=whole", main[] = MAIN_SETTING;
+	u32 is_child = 0, is_main = 0;
+	char **to = env;
 
+	for (; *env; env++) {
+		if (after(*env, main)) { /* of this process, not of its children */
+			is_main = 1;
+			continue;
+		}
+		is_child |= !!after(*env, child);
+		due |= !!after(*env, asked);
+		*to++ = *env;
+	}
+	*to = NULL;
+	due |= is_child && !is_main;
 	if (IS_ERR(syscall2(__NR_access, COMMAND_PATH, 0))) {
 		whole = 1;
 		return;
-	}
-	for (; *env && !due; env++) {
-		u32 i = 0, j = 0;
-
-		while (child[i] && (*env)[i] == child[i])
-			i++;
-		while (asked[j] && (*env)[j] == asked[j])
-			j++;
-		due = !child[i] || !asked[j];
 	}
 	if (argc < 2)
 		return;

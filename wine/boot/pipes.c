@@ -2,8 +2,12 @@
  * Runs a program with Windows pipes in place of the Unix pipes and sockets among its standard streams, and copies
  * between the two. The command line is that of the program, after this one's own name; the exit code is the program's.
  *
- * Two variables of the environment, which the program does not get, change that: WINBOX_COMMAND_LINE is the command line
- * for a program that is to have one which Wine would not make of arguments, and with WINBOX_PIPES pipes stay as they are.
+ * The variable WINBOX_COMMAND_LINE, which the program does not get, is the command line for a program that is to have one
+ * which Wine would not make of arguments.
+ *
+ * With -x before the name of the program, streams stay as they are, and this process becomes the program
+ * (quota/library/become.c). So a 64-bit loader can start a 32-bit program: by itself, it would have Wine's start.exe do so,
+ * which stays.
  *
  * To Wine, a Unix pipe is a file of the type pipe. Reading and writing it works, but Wine's server has no named pipe of
  * it: SetNamedPipeHandleState fails with ERROR_INVALID_HANDLE. Programs with libuv call that for each standard stream
@@ -14,8 +18,7 @@
  *
  * It imports kernel32 and ntdll only, which every process of Wine's loads anyway.
  */
-#include <windows.h>
-#include <winternl.h>
+#include "nt.h"
 
 enum {
 	BUFFER = 64 << 10,
@@ -260,6 +263,75 @@ static WCHAR *word(WCHAR *line)
 	return line;
 }
 
+/* What winternl.h has of RTL_USER_PROCESS_PARAMETERS, with the fields that it leaves out (phnt, ntrtl.h). */
+struct parameters {
+	ULONG          allocated, size, flags, debug_flags;
+	HANDLE         console;
+	ULONG          console_flags;
+	HANDLE         stream[3];
+	UNICODE_STRING directory;
+	HANDLE         directory_handle;
+	UNICODE_STRING libraries, image, line;
+	WCHAR         *environment;
+	ULONG          x, y, width, height, columns, rows, fill, window_flags, show;
+	UNICODE_STRING title, desktop, shell, runtime;
+};
+
+/* PS_ATTRIBUTE_LIST, of one that names the image. */
+struct image_attribute {
+	SIZE_T size;
+	struct {
+		ULONG_PTR attribute;
+		SIZE_T    size;
+		WCHAR    *value;
+		SIZE_T   *returned;
+	} image;
+};
+#define ATTRIBUTE_IMAGE_NAME 0x20005
+#define INHERIT_HANDLES 4
+
+PEB *NTAPI     RtlGetCurrentPeb(void);
+NTSTATUS NTAPI RtlCreateProcessParametersEx(struct parameters **, const UNICODE_STRING *, const UNICODE_STRING *,
+                                            const UNICODE_STRING *, const UNICODE_STRING *, WCHAR *, const UNICODE_STRING *,
+                                            const UNICODE_STRING *, const UNICODE_STRING *, const UNICODE_STRING *, ULONG);
+NTSTATUS NTAPI NtCreateUserProcess(HANDLE *, HANDLE *, ACCESS_MASK, ACCESS_MASK, OBJECT_ATTRIBUTES *, OBJECT_ATTRIBUTES *,
+                                   ULONG, ULONG, struct parameters *, void *, struct image_attribute *);
+
+/*
+ * become has the program started in the place of this process; CreateProcessW would leave it to this process to let the
+ * program's thread run. It returns FALSE when the program cannot be started, and TRUE without the library that puts it there.
+ */
+static BOOL become(const WCHAR *name, const WCHAR *line)
+{
+	struct parameters     *own = (struct parameters *)RtlGetCurrentPeb()->ProcessParameters, *given;
+	struct image_attribute attributes = { sizeof(attributes), { ATTRIBUTE_IMAGE_NAME, 0, NULL, NULL } };
+	ULONGLONG              created[11] = { sizeof(created) }; /* PS_CREATE_INFO, which nobody reads */
+	UNICODE_STRING         image, command, path;
+	HANDLE                 thread;
+	NTSTATUS               status;
+
+	RtlInitUnicodeString(&image, name);
+	RtlInitUnicodeString(&command, line);
+	status = RtlCreateProcessParametersEx(&given, &image, NULL, NULL, &command, NULL, &image, NULL, NULL, NULL, 1 /* normalized */);
+	if (!status) {
+		given->console = own->console;
+		for (int i = 0; i < 3; i++)
+			given->stream[i] = own->stream[i];
+		given->show = own->show;
+		if (!RtlDosPathNameToNtPathName_U(name, &path, NULL, NULL)) {
+			SetLastError(ERROR_FILE_NOT_FOUND);
+			return FALSE;
+		}
+		attributes.image.size = path.Length;
+		attributes.image.value = path.Buffer;
+		OpenEventW(SYNCHRONIZE, FALSE, L"winbox-become");
+		status = NtCreateUserProcess(&program, &thread, PROCESS_ALL_ACCESS, THREAD_ALL_ACCESS, NULL, NULL, INHERIT_HANDLES, 0,
+		                             given, created, &attributes);
+	}
+	SetLastError(RtlNtStatusToDosError(status));
+	return !status;
+}
+
 void start(void)
 {
 	static const DWORD  number[3] = { STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE };
@@ -269,9 +341,9 @@ void start(void)
 	HANDLE             *theirs[3] = { &startup.hStdInput, &startup.hStdOutput, &startup.hStdError };
 	HANDLE              threads[3];
 	static WCHAR        name[MAX_NAME], given[MAX_NAME];
-	static const WCHAR  given_by[] = L"WINBOX_COMMAND_LINE", kept_by[] = L"WINBOX_PIPES";
+	static const WCHAR  given_by[] = L"WINBOX_COMMAND_LINE";
 	DWORD               code, length = 0, count = 0;
-	BOOL                kept;
+	BOOL                becomes = FALSE;
 
 	for (line = word(line); *line == ' '; line++)
 		;
@@ -280,6 +352,10 @@ void start(void)
 			page = page * 10 + (*line - '0');
 		while (*line == ' ')
 			line++;
+	} else if (line[0] == '-' && line[1] == 'x') {
+		becomes = TRUE;
+		for (line += 2; *line == ' '; line++)
+			;
 	}
 	for (const WCHAR *end = word(line), *from = line; from < end && length < MAX_NAME - 1; from++)
 		if (*from != '"')
@@ -287,16 +363,14 @@ void start(void)
 
 	if (GetEnvironmentVariableW(given_by, given, MAX_NAME))
 		line = given;
-	kept = GetEnvironmentVariableW(kept_by, NULL, 0) != 0;
 	SetEnvironmentVariableW(given_by, NULL);
-	SetEnvironmentVariableW(kept_by, NULL);
 
 	GetStartupInfoW(&startup);
 	startup.dwFlags |= STARTF_USESTDHANDLES;
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 3 && !becomes; i++) {
 		*theirs[i] = GetStdHandle(number[i]);
 		DWORD type = GetFileType(*theirs[i]);
-		if (page ? type != FILE_TYPE_PIPE && type != FILE_TYPE_DISK : kept || type != FILE_TYPE_PIPE)
+		if (page ? type != FILE_TYPE_PIPE && type != FILE_TYPE_DISK : type != FILE_TYPE_PIPE)
 			continue;
 		if (i == 2 && streams[1].unix && same(*theirs[i], streams[1].unix)) {
 			SetHandleInformation(*theirs[i], HANDLE_FLAG_INHERIT, 0);
@@ -310,11 +384,16 @@ void start(void)
 	}
 
 	SetConsoleCtrlHandler(event, TRUE);
+	if (becomes) {
+		if (!become(name, line))
+			fail("winbox: cannot start the program: error ");
 	/* Without its name apart, Windows would add .exe to one that has no suffix. */
-	if (!CreateProcessW(name, line, NULL, NULL, TRUE, 0, NULL, NULL, &startup, &started))
+	} else if (!CreateProcessW(name, line, NULL, NULL, TRUE, 0, NULL, NULL, &startup, &started)) {
 		fail("winbox: cannot start the program: error ");
-	program = started.hProcess;
-	CloseHandle(started.hThread);
+	} else {
+		program = started.hProcess;
+		CloseHandle(started.hThread);
+	}
 	for (int i = 0; i < 3; i++) {
 		if (!streams[i].unix)
 			continue;

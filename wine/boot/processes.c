@@ -40,7 +40,7 @@ BOOL list_processes(void)
 			processes[count].id = (DWORD)(ULONG_PTR)p->id;
 			processes[count].parent = (DWORD)(ULONG_PTR)p->parent;
 			processes[count].explorer = is_called(&p->name, L"explorer.exe");
-			processes[count].start = is_called(&p->name, L"start.exe");
+			processes[count].boot = is_called(&p->name, L"wineboot.exe") || is_called(&p->name, L"conhost.exe");
 			processes[count].ours = is_called(&p->name, L"stop.amd64.exe") || is_called(&p->name, L"stop.386.exe");
 			processes[count++].created = p->created.QuadPart;
 		}
@@ -58,31 +58,25 @@ const struct process *find(DWORD id)
 	return NULL;
 }
 
-/* The oldest child of a process, other than ours. */
-static const struct process *first_child(DWORD parent)
+/*
+ * The main program is the first process that was started from Unix, and so has no parent: process 1 started it before
+ * anything else could be, and starts this only as long as that lives. Or else it is what that process has become
+ * (quota/library/become.c), whose id, the first that Wine's server gives, it has as its parent's. It may only just be starting,
+ * or ending.
+ */
+const struct process *find_main(void)
 {
 	const struct process *first = NULL;
 
 	for (unsigned i = 0; i < count; i++) {
 		const struct process *p = &processes[i];
 
-		if (p->parent != parent || p->ours)
+		if (p->ours || (p->parent != 0 && (p->parent != FIRST_ID || p->boot)))
 			continue;
 		if (!first || p->created < first->created || (p->created == first->created && p->id < first->id))
 			first = p;
 	}
 	return first;
-}
-
-/*
- * The main program is the first process that was started from Unix, and so has no parent: process 1 started it before
- * anything else could be, and starts this only as long as that lives. It may only just be starting, or ending.
- */
-const struct process *find_main(void)
-{
-	const struct process *first = first_child(0);
-
-	return first && first->start ? first_child(first->id) : first;
 }
 
 BOOL read_pointer(HANDLE process, ULONG_PTR at, ULONG_PTR *to)

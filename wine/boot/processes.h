@@ -4,7 +4,7 @@
 
 #include "nt.h"
 
-enum { MAX_PROCESSES = 4096 };
+enum { MAX_PROCESSES = 4096, FIRST_ID = 0x20 };
 
 #ifdef _WIN64
 #define IS_WOW64 FALSE
@@ -29,7 +29,7 @@ struct process {
 	DWORD    id, parent;
 	LONGLONG created;
 	BOOL     explorer; /* Wine's, which a program with windows starts without knowing */
-	BOOL     start;    /* Wine's start.exe, which runs a 32-bit program for a 64-bit loader */
+	BOOL     boot;     /* one that Wine starts for the first process: the boot program or a console host */
 	BOOL     ours;     /* one that process 1 has started besides the main program */
 };
 
