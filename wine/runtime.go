@@ -275,8 +275,8 @@ func (e *No32BitError) Error() string {
 	return fmt.Sprintf("a 32-bit program, and the runtime %s (Wine %s) %s: build one that runs it with `winbox runtime build`%s", e.Runtime, e.Version, e.Lacks, e.Hint)
 }
 
-// Loader gives the ELF loader for a machine and the path of its preloader. A loader of the wrong machine would start
-// the program through start.exe, as a second process that stays.
+// Loader gives the ELF loader for a machine and the path of its preloader. A loader of another machine does not run the
+// program by itself: see [Runtime.command].
 func (r *Runtime) Loader(machine string) (loader, preloader string, err error) {
 	if err := r.Supports(machine); err != nil {
 		return "", "", err

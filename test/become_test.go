@@ -1,0 +1,55 @@
+package test
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// TestBecome checks that what starts a program in a loader's stead does not stay, and that nobody takes the program for it
+// afterwards: there are process 1, the wineserver and the program, which lives longer than the server leaves a process that
+// has hung up, and ends by itself.
+func TestBecome(t *testing.T) {
+	t.Parallel()
+	const windowsPath = `C:\app\stay.exe`
+	for name, start := range map[string]func(t *testing.T) (*box, *call){
+		"32-bit, new WoW64": func(t *testing.T) (*box, *call) {
+			b := newRuntimeBox(t, "new")
+			return b, b.launch(machines[1].build(t, "stay.exe", "stay"))
+		},
+		"command line": func(t *testing.T) (*box, *call) {
+			b := newBox(t)
+			b.program("stay")
+			bare := b.bare("stay.exe")
+			bundle := b.bundle(func(s *specs.Spec) {
+				bare(s)
+				s.Process.CommandLine = windowsPath + " x"
+			})
+			return b, b.call("run", "--bundle", bundle, b.id("line"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, c := start(t)
+			stdin := c.follow()
+			c.line()
+			b.booted()
+			var names []string
+			for _, pid := range b.processes() {
+				line := strings.Split(readFile(t, fmt.Sprintf("/proc/%d/cmdline", pid)), "\x00")[0]
+				names = append(names, filepath.Base(strings.ReplaceAll(strings.Fields(line)[0], `\`, "/")))
+			}
+			if slices.Sort(names); !slices.Equal(names, []string{"stay.exe", "winbox-init", "wineserver64"}) {
+				t.Errorf("processes: %q", names)
+			}
+			stdin.Close()
+			if out := c.rest(); out != "" || c.code() != 44 {
+				t.Errorf("exit code %d, output %q, error %q", c.code(), out, c.err.String())
+			}
+		})
+	}
+}
