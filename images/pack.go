@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -24,6 +23,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sys/unix"
 
+	"winbox/images/request"
 	"winbox/images/store"
 	"winbox/preload"
 	"winbox/preload/pe"
@@ -31,8 +31,11 @@ import (
 
 // PackOptions say what image to make.
 type PackOptions struct {
-	// From is a folder, or a program alone.
+	// From is a folder, or a program alone; empty for an image that others are built on, with Base.
 	From string
+	// Base is what the lowest layer has of the host besides the application, and Entry goes before the entry point.
+	Base  []request.Tree
+	Entry []string
 	// Entrypoint is the program: its path in the folder, or in the image; empty for the only one there is, or what Choose
 	// chooses. Args are its arguments, unless others are given when the image is run.
 	Entrypoint string
@@ -70,36 +73,48 @@ func Pack(ctx context.Context, s *store.Store, opt PackOptions) (d store.Descrip
 		return d, err
 	}
 	p := &packer{PackOptions: opt, ctx: ctx, store: s, links: make(map[inode]string)}
-	if err := p.open(); err != nil {
-		return d, err
+	entrypoint := opt.Entry
+	if opt.From != "" {
+		if err := p.open(); err != nil {
+			return d, err
+		}
+		defer p.root.Close()
+		if err := p.survey(); err != nil {
+			return d, err
+		}
+		program, err := p.entrypoint()
+		if err != nil {
+			return d, err
+		}
+		entrypoint = append(slices.Clone(opt.Entry), program)
+		p.split()
 	}
-	defer p.root.Close()
-	if err := p.survey(); err != nil {
-		return d, err
-	}
-	entrypoint, err := p.entrypoint()
-	if err != nil {
-		return d, err
-	}
-	p.split()
 	config := v1.ConfigFile{
 		Architecture: platform.Architecture, OS: platform.OS, Created: v1.Time{Time: p.Time}, RootFS: v1.RootFS{Type: "layers"},
 		Config: v1.Config{
-			Entrypoint: []string{entrypoint}, Cmd: p.Args, Env: p.Env, WorkingDir: linuxPath(p.Workdir), User: p.User, StopSignal: p.StopSignal, Labels: p.Labels,
+			Entrypoint: entrypoint, Cmd: p.Args, Env: p.Env, WorkingDir: linuxPath(p.Workdir), User: p.User, StopSignal: p.StopSignal, Labels: p.Labels,
 		},
 	}
 	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Annotations: p.Annotations}
+	add := func(comment string, write func(*tar.Writer) error) error {
+		layer, diffID, err := p.layer(write)
+		manifest.Layers = append(manifest.Layers, layer)
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID)
+		config.History = append(config.History, v1.History{Created: config.Created, CreatedBy: "winbox image pack", Comment: comment})
+		return err
+	}
+	if len(opt.Base) > 0 {
+		if err := add("runtime", p.base); err != nil {
+			return d, err
+		}
+	}
 	for i, size := range p.sizes {
 		if size.files == 0 {
 			continue
 		}
-		layer, diffID, err := p.layer(i)
-		if err != nil {
+		if err := add(p.className(i), func(to *tar.Writer) error { return p.write(i, to) }); err != nil {
 			return d, err
 		}
-		manifest.Layers = append(manifest.Layers, layer)
-		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID)
-		config.History = append(config.History, v1.History{Created: config.Created, CreatedBy: "winbox image pack", Comment: p.className(i)})
 	}
 	if len(manifest.Layers) == 0 {
 		return d, fmt.Errorf("%s: there are no files in it", p.From)
@@ -441,7 +456,7 @@ func (p *packer) className(i int) string {
 }
 
 // layer writes a layer to the store.
-func (p *packer) layer(i int) (d v1.Descriptor, diffID v1.Hash, err error) {
+func (p *packer) layer(write func(*tar.Writer) error) (d v1.Descriptor, diffID v1.Hash, err error) {
 	blob, err := p.store.NewBlob()
 	if err != nil {
 		return d, diffID, err
@@ -451,7 +466,10 @@ func (p *packer) layer(i int) (d v1.Descriptor, diffID v1.Hash, err error) {
 		return d, diffID, errors.Join(err, blob.Abort())
 	}
 	plain := sha256.New()
-	err = p.write(i, c, plain)
+	to := tar.NewWriter(io.MultiWriter(plain, c))
+	if err = write(to); err == nil {
+		err = to.Close()
+	}
 	if err = cmp.Or(c.Close(), err); err != nil {
 		return d, diffID, errors.Join(err, blob.Abort())
 	}
@@ -464,12 +482,12 @@ func (p *packer) layer(i int) (d v1.Descriptor, diffID v1.Hash, err error) {
 	return v1.Descriptor{MediaType: types.MediaType(p.Compression.mediaType()), Digest: hashOf(digest), Size: size}, diffID, nil
 }
 
-// write writes the archive of a layer.
-func (p *packer) write(i int, c io.Writer, plain hash.Hash) error {
-	w := &layerWriter{tar.NewWriter(io.MultiWriter(plain, c)), p, make([]byte, 128<<10), []string{}}
+// write writes the archive of a layer of the application.
+func (p *packer) write(i int, to *tar.Writer) error {
+	w := &layerWriter{to, p, make([]byte, 128<<10), []string{}}
 	clear(p.links)
 	top := i == len(p.sizes)-1
-	err := p.walk(func(name string, entry fs.DirEntry) error {
+	return p.walk(func(name string, entry fs.DirEntry) error {
 		class := p.class(name, entry.IsDir())
 		switch {
 		case class < 0 && !top: // when there is something in it
@@ -485,10 +503,6 @@ func (p *packer) write(i int, c io.Writer, plain hash.Hash) error {
 		}
 		return w.file(name, entry)
 	})
-	if err != nil {
-		return err
-	}
-	return w.tar.Close()
 }
 
 // A layerWriter writes the entries of a layer.
@@ -555,24 +569,29 @@ func (w *layerWriter) file(name string, entry fs.DirEntry) error {
 		}
 		w.p.links[id] = h.Name
 	}
-	if info.Mode()&0o111 != 0 {
-		h.Mode = 0o755
-	}
-	h.Size = info.Size()
-	if h.PAXRecords, err = attributes(f); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	if err := w.tar.WriteHeader(h); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	n, err := io.CopyBuffer(struct{ io.Writer }{w.tar}, struct{ io.Reader }{io.LimitReader(f, h.Size)}, w.buffer)
-	if err == nil && n < h.Size {
-		err = errors.New("it has become shorter meanwhile")
-	}
-	if err != nil {
+	if err := content(w.tar, f, info, h, w.buffer); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
+}
+
+// content writes a regular file, of which the header has name and time.
+func content(to *tar.Writer, f *os.File, info fs.FileInfo, h *tar.Header, buffer []byte) (err error) {
+	h.Mode, h.Size = 0o644, info.Size()
+	if info.Mode()&0o111 != 0 {
+		h.Mode = 0o755
+	}
+	if h.PAXRecords, err = attributes(f); err != nil {
+		return err
+	}
+	if err := to.WriteHeader(h); err != nil {
+		return err
+	}
+	n, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{io.LimitReader(f, h.Size)}, buffer)
+	if err == nil && n < h.Size {
+		err = errors.New("it has become shorter meanwhile")
+	}
+	return err
 }
 
 // attributes are the extended attributes of a file that an image keeps, as tar(1) writes them.

@@ -42,6 +42,8 @@ type Bundle struct {
 	// layers and ofLean are those of Template.mapLayers.
 	layers []*os.File
 	ofLean int
+	// inside tells that the container is made already, of a fat image, and winbox runs in it: see inside.go.
+	inside bool
 }
 
 // Recognize looks whether a bundle is a Windows container: its first argument is a PE file, found as the container would
@@ -380,6 +382,9 @@ func (b *Bundle) examine(r *Runtime, file *os.File, program string, p *specs.Pro
 // runtime is the Wine of the container, and the mounts that bring it in when it is the template's.
 func (b *Bundle) runtime(t *Template) (*Runtime, []specs.Mount, error) {
 	own := t.Runtime
+	if b.inside {
+		return own, nil, nil
+	}
 	if r := inFiles(b.files); r != nil {
 		// The prefix is the template's: its links lead to where that runtime has Wine, and its registry is of that version.
 		if r.Version != own.Version || r.Loader64 != own.Loader64 || r.Server != own.Server || r.UnixDir != own.UnixDir ||
@@ -667,7 +672,9 @@ func onHost(mappings []specs.LinuxIDMapping, id int) (int, bool) {
 }
 
 // copied says whether the prefix is folders of its own, and no layer above the template.
-func (b *Bundle) copied(u users) bool { return b.kept != nil || u.mapped && b.layers == nil }
+func (b *Bundle) copied(u users) bool {
+	return b.kept != nil || b.inside || u.mapped && b.layers == nil
+}
 
 // prefix is the mount of the prefix: the persistent one; the template with an overlay above; or a copy in a user
 // namespace, where an overlay cannot copy up files of users that are not mapped (EOVERFLOW).
@@ -707,6 +714,11 @@ func (b *Bundle) fillPrefix(t *Template, scratch Scratch, u users) (err error) {
 	switch {
 	case b.kept != nil:
 		top = b.kept.root
+	case b.inside: // it is there
+		if top, err = os.OpenRoot(scratch.copy()); err != nil {
+			return err
+		}
+		defer top.Close()
 	case b.copied(u):
 		if err = os.Mkdir(scratch.copy(), 0o755); err == nil {
 			top, err = os.OpenRoot(scratch.copy())
@@ -749,7 +761,7 @@ func (b *Bundle) fillPrefix(t *Template, scratch Scratch, u users) (err error) {
 				return err
 			}
 		}
-		if err := top.Symlink("/"+name, "drive_c/"+name); err != nil && (b.kept == nil || !errors.Is(err, fs.ErrExist)) {
+		if err := top.Symlink("/"+name, "drive_c/"+name); err != nil && (b.kept == nil && !b.inside || !errors.Is(err, fs.ErrExist)) {
 			return err
 		}
 	}

@@ -158,12 +158,18 @@ func (s *Store) open(record *Record) (*Runtime, error) {
 	if r == nil {
 		return nil, fmt.Errorf("runtime %s: no Wine in %s: build it anew with `winbox runtime build`", record.Digest, root)
 	}
+	r.root = root
+	r.adopt(record)
+	return r, nil
+}
+
+// adopt takes over what a record says of a runtime that was found in its files.
+func (r *Runtime) adopt(record *Record) {
 	if r.Name = record.Name; r.Name == "" {
 		r.Name = record.Digest
 	}
-	r.root, r.built, r.keepsReserved, r.smallestStack = root, true, record.KeepsReserved, record.SmallestStack
+	r.built, r.keepsReserved, r.smallestStack = true, record.KeepsReserved, record.SmallestStack
 	r.Digest = templateDigest([]byte(record.Digest))
-	return r, nil
 }
 
 // Verify reads a whole runtime and compares it with its digest.

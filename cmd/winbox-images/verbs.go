@@ -132,8 +132,11 @@ func (c *command) pack() error {
 		return err
 	}
 	opt := images.PackOptions{
-		From: c.Args[0], Entrypoint: c.Entrypoint, Args: c.Args[1:], Env: c.Env, Workdir: c.Workdir, User: c.User, StopSignal: c.StopSignal,
+		Base: c.Base, Entry: c.Entry, Entrypoint: c.Entrypoint, Env: c.Env, Workdir: c.Workdir, User: c.User, StopSignal: c.StopSignal,
 		Layers: c.Layers, Compression: images.Compression(cmp.Or(c.Compression, string(images.Gzip))), Warn: c.warn, Time: images.DefaultTime,
+	}
+	if len(c.Args) > 0 {
+		opt.From, opt.Args = c.Args[0], c.Args[1:]
 	}
 	if opt.Labels, err = pairs("label", c.Labels); err != nil {
 		return err

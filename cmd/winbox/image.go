@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -36,7 +37,7 @@ var imageActions = map[string]struct {
 	want        string
 	flags       []string
 }{
-	"pack": {1, 1000, "DIR or FILE, and the program's arguments", []string{"tag", "entrypoint", "env", "workdir", "user", "label", "annotation", "boot", "stop", "stop-signal",
+	"pack": {0, 1000, "", []string{"tag", "with-runtime", "runtime", "entrypoint", "env", "workdir", "user", "label", "annotation", "boot", "stop", "stop-signal",
 		"memory", "drive", "display", "encoding", "layer", "compression"}},
 	"ls":      {0, 0, "no arguments", []string{"json"}},
 	"inspect": {1, 1000, "NAMEs", nil},
@@ -99,6 +100,8 @@ replaced as a whole or not at all; exit code 1 when one could not be.
 			&cli.StringFlag{Name: "display", Usage: "pack: where its windows are, `DISPLAY`, as with launch"},
 			&cli.StringFlag{Name: "encoding", Usage: "pack: what it takes its text for, `ENCODING`, as with launch"},
 			&cli.StringSliceFlag{Name: "layer", Usage: "pack: files that match `PATTERN` are a layer of their own, since they seldom change"},
+			&cli.BoolFlag{Name: "with-runtime", Usage: "pack: bring Wine along, for nodes without winbox; without DIR, for others to build on"},
+			&cli.StringFlag{Name: "runtime", DefaultText: "the first that was built", Usage: "pack: the Wine to bring along, `RUNTIME`: one that was built"},
 			&cli.StringFlag{Name: "compression", Usage: "pack, convert: of layers, `KIND`: gzip (default) or zstd"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "save: `FILE` to write"},
 			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "save: `FORMAT`: oci-archive (default), oci (a folder) or docker-archive"},
@@ -137,8 +140,17 @@ replaced as a whole or not at all; exit code 1 when one could not be.
 			if err != nil {
 				return err
 			}
-			if verb == "unpack" {
+			switch {
+			case verb == "unpack":
 				return g.unpackBundle(c, r)
+			case verb == "pack" && c.Bool("with-runtime"):
+				done, err := g.bringRuntime(c, r)
+				if err != nil {
+					return fmt.Errorf("image pack: --with-runtime: %w", err)
+				}
+				defer done()
+			case verb == "pack" && (len(args) == 0 || c.IsSet("runtime")):
+				return errors.New("image pack: needs DIR or FILE, and the program's arguments; --runtime is for --with-runtime")
 			}
 			if err := g.images(c.Context, r, c.App.Reader, c.App.Writer); err != nil || verb != "rm" {
 				return err
@@ -185,6 +197,51 @@ func (g *globals) imageRequest(c *cli.Context, verb string, args []string) (*req
 		return nil, fmt.Errorf("image %s: %w", verb, err)
 	}
 	return r, nil
+}
+
+// bringRuntime adds to a request what makes a fat image. What it names must be kept until done is called.
+func (g *globals) bringRuntime(c *cli.Context, r *request.Request) (done func(), err error) {
+	runtime := c.String("runtime")
+	if runtime == "" {
+		built, err := wine.OpenStore(g.dataRoot).List()
+		if err != nil {
+			return nil, err
+		}
+		if len(built) > 0 {
+			runtime = built[0].Name
+		}
+	}
+	t, err := prepare(c.Context, g, runtime, g.stderr)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	draft, err := os.MkdirTemp("", "winbox-image-")
+	if err != nil {
+		return nil, err
+	}
+	done = func() {
+		os.RemoveAll(draft)
+		t.Hold.Close()
+	}
+	trees, err := t.ImageTrees(draft, self)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	for _, tree := range trees {
+		r.Base = append(r.Base, request.Tree(tree))
+	}
+	r.Entry = slices.Clone(wine.ImageEntry)
+	for _, name := range slices.Sorted(maps.Keys(r.Own)) {
+		if name != recommendedMemory {
+			r.Entry = append(r.Entry, "--annotation", name+"="+r.Own[name])
+		}
+	}
+	return done, nil
 }
 
 // recommendedMemory is the label of an image that says how many bytes of memory its program should have.

@@ -132,6 +132,7 @@ var commands = []struct {
 	{"stats", statsCommand},
 	{"spec", specCommand},
 	{"features", featuresCommand},
+	{"init", initCommand},
 	{"completion", completionCommand},
 	{"man", manCommand},
 	{"checkpoint", unsupported("checkpoint")},

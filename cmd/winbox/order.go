@@ -9,7 +9,7 @@ import (
 
 // commandLines are the commands whose arguments are a command line of another
 // program: all after the first argument belongs to that.
-var commandLines = []string{"launch", "exec", "ps"}
+var commandLines = []string{"launch", "exec", "ps", "init"}
 
 // flagsFirst moves a command's flags before its arguments, since runc and crun
 // take them anywhere (`update ID --memory 64m`) and the library does not. What

@@ -24,6 +24,9 @@ type Request struct {
 	Own         map[string]string `json:"own,omitempty"`
 	Layers      []string          `json:"layers,omitempty"`
 	Compression string            `json:"compression,omitempty"`
+	// Base is what the lowest layer of a fat image has, and Entry what goes before its entry point.
+	Base  []Tree `json:"base,omitempty"`
+	Entry []string    `json:"entry,omitempty"`
 
 	// Of the others.
 	Output   string `json:"output,omitempty"`
@@ -41,4 +44,10 @@ type Request struct {
 	UserConfig string `json:"userConfig,omitempty"`
 	Remove     bool   `json:"remove,omitempty"`
 	Print      bool   `json:"print,omitempty"`
+}
+
+// A Tree is a folder, file or link of the host, and the place in an image that it is for.
+type Tree struct {
+	From string `json:"from"`
+	At   string `json:"at"`
 }

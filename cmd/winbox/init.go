@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/urfave/cli/v2"
+
+	"winbox/preload"
+	"winbox/sandbox"
+	"winbox/wine"
+)
+
+// registryGrace is how long a wineserver has to write the registry when the program has ended.
+const registryGrace = 10 * time.Second
+
+func initCommand(*globals) *cli.Command {
+	return &cli.Command{
+		Name:      "init",
+		Usage:     "run a Windows program as the first process of a container that has its own Wine",
+		ArgsUsage: "PROGRAM [ARGUMENT...]",
+		Description: `The entry point of an image made by winbox image pack --with-runtime, under any
+container runtime; nothing of winbox is needed on the node. PROGRAM is a file of
+the container, or a Windows path. Exit codes are those of winbox launch.
+
+    ENTRYPOINT ["winbox", "init", "/app/app.exe"]`,
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "annotation", Usage: "what a bundle's annotation would ask for, `NAME=VALUE`, such as io.winbox.boot=auto"},
+		},
+		Action: func(c *cli.Context) error {
+			if c.NArg() == 0 {
+				return &exitError{code: exitFailed, err: errors.New("init: which program? (winbox init [flags] PROGRAM [ARGUMENT...])")}
+			}
+			err := becomeInit(c)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				return &exitError{code: preload.ExitNotFound, err: err}
+			}
+			return &exitError{code: exitFailed, err: err}
+		},
+	}
+}
+
+// becomeInit returns only with an error.
+func becomeInit(c *cli.Context) error {
+	annotations := make(map[string]string)
+	for _, setting := range c.StringSlice("annotation") {
+		name, value, ok := strings.Cut(setting, "=")
+		if !ok || name == "" {
+			return fmt.Errorf("--annotation %q: want NAME=VALUE", setting)
+		}
+		annotations[name] = value
+	}
+	template, err := wine.InImage()
+	if err != nil {
+		return err
+	}
+	cwd, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	p := &specs.Process{
+		Args: c.Args().Slice(), Env: os.Environ(), Cwd: cwd, Terminal: hasTerminal(),
+		User: specs.User{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())},
+	}
+	container, err := wine.Inside(template, p, annotations)
+	if err != nil {
+		return err
+	}
+	return sandbox.Become(sandbox.InsideOptions{
+		Process: container.Spec.Process, Stops: container.Stops, Resize: container.Resize, Linger: container.Linger, StopGrace: registryGrace,
+	})
+}

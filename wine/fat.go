@@ -1,0 +1,116 @@
+package wine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"winbox/preload/stub"
+	"winbox/quota"
+)
+
+// A Tree is a folder, file or link of the host, and the place in an image that it is for. Of folders that are for the same
+// place the image has the content of all; of files, that of the last.
+type Tree struct{ From, At string }
+
+// imageWinbox is where a fat image has winbox.
+const imageWinbox = "/usr/bin/winbox"
+
+// ImageEntry is the entry point of a fat image: the program and its arguments are to follow.
+var ImageEntry = []string{imageWinbox, "init"}
+
+// ImageTrees are what a fat image has besides the application: see [InImage]. What is not there yet is made in the new
+// folder draft, which must be kept until the image is made; winbox is the file of this program.
+//
+// # Errors
+//
+// The runtime is not one that was built: what a distribution has installed besides Wine, and which of it Wine needs, is
+// not known.
+func (t *Template) ImageTrees(draft, winbox string) ([]Tree, error) {
+	r := t.Runtime
+	if !r.built {
+		return nil, fmt.Errorf("the runtime %s cannot be put into an image, as it is not known what of this host it needs: build one with `winbox runtime build`", r.Name)
+	}
+	if err := t.makeImageFiles(draft); err != nil {
+		return nil, fmt.Errorf("prepare the files of the image: %w", err)
+	}
+	var trees []Tree
+	add := func(from, at string) { trees = append(trees, Tree{from, at}) }
+	add(t.Root(), "/")
+	for _, p := range r.visible() {
+		add(filepath.Join(r.root, p.path), p.path)
+	}
+	for _, name := range []string{zoneInfo, caBundle} {
+		if from := r.ownFile(name); from != "" {
+			add(from, name)
+		}
+	}
+	for _, file := range []string{t.Prefix(), t.locales(), t.pipes(), filepath.Join(t.Dir, stopFile(AMD64)), filepath.Join(t.Dir, stopFile(I386))} {
+		add(file, path.Join(imageDir, filepath.Base(file)))
+	}
+	add(winbox, imageWinbox)
+	add(draft, "/")
+	return trees, nil
+}
+
+// makeImageFiles makes what only a fat image has: links in place of what containers have mounts for, and folders that any
+// user of the container can make something in.
+func (t *Template) makeImageFiles(draft string) error {
+	top, err := os.OpenRoot(draft)
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	if err := top.MkdirAll(rel(imageDir), 0o755); err != nil {
+		return err
+	}
+	for _, p := range t.Runtime.preloaded() {
+		machine := p.process.Arch()
+		preloader, err := stub.Preloader(machine)
+		if err != nil {
+			return err
+		}
+		library, err := quota.LibraryFile(machine)
+		if err != nil {
+			return err
+		}
+		own := Scratch(imageDir)
+		if err := errors.Join(
+			top.WriteFile(rel(own.Stub(machine)), preloader, 0o755), top.WriteFile(rel(own.library(machine)), library, 0o755),
+			symlinkIn(top, own.Stub(machine), p.at),
+		); err != nil {
+			return err
+		}
+	}
+	record := t.Runtime.Record()
+	record.KeepsReserved, record.SmallestStack = t.Runtime.keepsReserved, t.Runtime.smallestStack
+	text, err := json.Marshal(record)
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{runDir, "/run/user", "/tmp"} {
+		if err := top.MkdirAll(rel(dir), 0o755); err != nil {
+			return err
+		}
+		if err := top.Chmod(rel(dir), 0o777|fs.ModeSticky); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		top.WriteFile(rel(imageRecord), text, 0o644),
+		symlinkIn(top, "/", path.Join(imageDir, "root")), // [Template.Root]
+		symlinkIn(top, path.Join(imageDir, localeFile), path.Join(t.Runtime.DataDir, "nls", localeFile)),
+	)
+}
+
+// symlinkIn makes a link, and the folders above it.
+func symlinkIn(top *os.Root, target, at string) error {
+	if err := top.MkdirAll(rel(path.Dir(at)), 0o755); err != nil {
+		return err
+	}
+	return top.Symlink(target, rel(at))
+}

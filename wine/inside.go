@@ -1,0 +1,257 @@
+package wine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"winbox/oci"
+	"winbox/quota"
+)
+
+// A fat image brings runtime and template along, and winbox itself: `winbox init` is its entry point, under a container
+// runtime that knows nothing of Windows programs. It can mount nothing. So where winbox's own containers have mounts, those
+// of fat images have links, and drive C: is a copy of the template's prefix that lasts as long as the container.
+
+// imageDir is where a fat image has its template, with the preloaders and libraries that are a container's own elsewhere.
+const imageDir = "/usr/lib/winbox"
+
+// imageRecord is where it has the record of its runtime, if the runtime has one.
+const imageRecord = imageDir + "/runtime.json"
+
+// insideScratch is the [Scratch] in the container.
+const insideScratch Scratch = runDir + "/container"
+
+// InImage gives the template of the fat image that the caller runs in.
+//
+// # Errors
+//
+// It is none.
+func InImage() (*Template, error) { return inImage("/") }
+
+func inImage(root string) (*Template, error) {
+	r := inFiles(hostFiles(root))
+	if r == nil || !isFolder(filepath.Join(root, imageDir, "prefix")) {
+		return nil, fmt.Errorf("this container's image has no Wine with a prefix in %s: make it with `winbox image pack --with-runtime`, or of such an image", imageDir)
+	}
+	r.root = root
+	data, err := os.ReadFile(filepath.Join(root, imageRecord))
+	if errors.Is(err, fs.ErrNotExist) {
+		return &Template{Runtime: r, Dir: filepath.Join(root, imageDir)}, nil
+	}
+	var record Record
+	if err == nil {
+		err = json.Unmarshal(data, &record)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the image's %s: %w", imageRecord, err)
+	}
+	r.adopt(&record)
+	return &Template{Runtime: r, Dir: filepath.Join(root, imageDir)}, nil
+}
+
+// Inside prepares the container that the caller runs in, of a fat image, for a Windows program: p, with annotations as a
+// bundle has them. It gives what [Bundle.Container] would, of which the process, Stops, Resize and Linger are left to do.
+//
+// # Errors
+//
+// The program cannot be run; an annotation asks for what only a container of winbox's own can have; the file system is
+// read-only, or belongs to somebody else.
+func Inside(t *Template, p *specs.Process, annotations map[string]string) (c *Container, err error) {
+	for _, name := range []string{annotationPrefix, annotationDisplay, annotationVNC, annotationRuntime} {
+		if value := annotations[name]; value != "" && value != string(DisplayNone) {
+			return nil, fmt.Errorf("annotations: %s: needs winbox on the node: an image with a runtime cannot carry it out by itself", name)
+		}
+	}
+	set := map[string]string{annotationHandler: string(handlerWindows)}
+	for name, value := range annotations {
+		set[name] = value
+	}
+	mounts, err := ownMounts()
+	if err != nil {
+		return nil, err
+	}
+	limits, memory := ownLimits()
+	spec := &specs.Spec{
+		Root: &specs.Root{Path: "/"}, Process: p, Mounts: mounts, Annotations: set, Linux: &specs.Linux{Resources: limits},
+	}
+	b, err := Recognize(&oci.Bundle{Dir: "/", Spec: spec})
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	b.inside = true
+	if err := insideScratch.renew(t); err != nil {
+		return nil, err
+	}
+	if c, err = b.Container(t, insideScratch); err != nil {
+		return nil, err
+	}
+	if err := c.Prepare(); err != nil {
+		return nil, err
+	}
+	if memory != "" {
+		err = linkTo(memory, quota.MemoryFiles)
+	}
+	return c, errors.Join(err, linkMounts(c.Spec.Mounts))
+}
+
+// renew removes what an earlier start of the container has left, but for the prefix; at the first it makes that.
+func (s Scratch) renew(t *Template) error {
+	if err := os.MkdirAll(s.Prefix(), 0o755); err != nil {
+		return unwritable(err)
+	}
+	entries, err := os.ReadDir(string(s))
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if at := filepath.Join(string(s), entry.Name()); at != s.Prefix() {
+			if err := os.RemoveAll(at); err != nil {
+				return unwritable(err)
+			}
+		}
+	}
+	if isFolder(s.copy()) {
+		return nil
+	}
+	draft := s.copy() + ".new" // perhaps of a start that was killed
+	if err := errors.Join(os.RemoveAll(draft), os.Mkdir(draft, 0o755)); err != nil {
+		return unwritable(err)
+	}
+	top, err := os.OpenRoot(draft)
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	if err := copyTree(t.Prefix(), top, Owner{os.Geteuid(), os.Getegid()}); err != nil {
+		return fmt.Errorf("make the container's prefix: %w", err)
+	}
+	return os.Rename(draft, s.copy())
+}
+
+// unwritable says what to do about a file system that cannot be written to.
+func unwritable(err error) error {
+	return fmt.Errorf("%w: drive C: and the registry need a place that user %d can write to: with a read-only root file system, a tmpfs on /run", err, os.Geteuid())
+}
+
+// linkMounts makes links of what would be bind mounts, and folders of what would be file systems of their own. Of the files
+// of the scratch folder that are the same in all containers, the image's own are taken: a tmpfs may forbid to execute its own.
+func linkMounts(mounts []specs.Mount) error {
+	for _, m := range mounts {
+		source := m.Source
+		if own := path.Join(imageDir, path.Base(source)); path.Dir(source) == string(insideScratch) && isFile(own) {
+			source = own
+		}
+		var err error
+		switch {
+		case source == m.Destination: // it is mounted
+		case m.Type == "tmpfs":
+			err = os.MkdirAll(m.Destination, 0o755)
+			if err == nil && slices.Contains(m.Options, "mode=700") {
+				err = os.Chmod(m.Destination, 0o700)
+			}
+		default:
+			err = linkTo(source, m.Destination)
+		}
+		if err != nil {
+			return unwritable(err)
+		}
+	}
+	return nil
+}
+
+// linkTo makes a link, in the place of what is there, unless that is it.
+func linkTo(target, at string) error {
+	if to, err := os.Readlink(at); err == nil && to == target {
+		return nil
+	}
+	if err := os.MkdirAll(path.Dir(at), 0o755); err != nil {
+		return err
+	}
+	if err := os.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Symlink(target, at)
+}
+
+// ownMounts are the mounts of this container that are for the program: see shown.volumes. They are as in a bundle, but that
+// each has its own place as its source.
+func ownMounts() ([]specs.Mount, error) {
+	infos, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		return nil, fmt.Errorf("read the container's mounts: %w", err)
+	}
+	var list []specs.Mount
+	for _, info := range infos {
+		at := info.Mountpoint
+		if at == "/" || slices.ContainsFunc(kernelFolders, func(dir string) bool { return within(at, dir) }) {
+			continue
+		}
+		m := specs.Mount{Destination: at, Type: "bind", Source: at, Options: []string{"rbind"}}
+		if slices.Contains(strings.Split(info.Options, ","), "ro") {
+			m.Options = append(m.Options, "ro")
+		}
+		list = append(list, m)
+	}
+	return list, nil
+}
+
+// ownLimits are the limits of the container's control group as far as it sees them, and the folder of the memory
+// controller's files, if it has one. On cgroup v1, the kernel writes no limit as a number that is greater than any memory.
+func ownLimits() (res *specs.LinuxResources, memory string) {
+	const group = "/sys/fs/cgroup"
+	number := func(name string) *int64 {
+		data, err := os.ReadFile(path.Join(group, name))
+		if err != nil {
+			return nil
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
+		if err != nil || n <= 0 || n > 1<<60 {
+			return nil // "max", or -1
+		}
+		return &n
+	}
+	m, cpu := &specs.LinuxMemory{}, &specs.LinuxCPU{}
+	res = &specs.LinuxResources{Memory: m, CPU: cpu}
+	setPeriod := func(n *int64) {
+		if n != nil && cpu.Quota != nil {
+			period := uint64(*n)
+			cpu.Period = &period
+		}
+	}
+	if isFile(group + "/memory.max") {
+		memory = group
+		if m.Limit = number("memory.max"); m.Limit != nil {
+			if swap := number("memory.swap.max"); swap != nil {
+				both := *m.Limit + *swap
+				m.Swap = &both
+			}
+		}
+		if data, err := os.ReadFile(group + "/cpu.max"); err == nil { // "QUOTA PERIOD", or "max PERIOD"
+			var quota, period int64
+			if n, _ := fmt.Sscan(string(data), &quota, &period); n == 2 {
+				cpu.Quota = &quota
+				setPeriod(&period)
+			}
+		}
+		return res, memory
+	}
+	if isFile(group + "/memory/memory.limit_in_bytes") {
+		memory = group + "/memory"
+	}
+	m.Limit, m.Swap = number("memory/memory.limit_in_bytes"), number("memory/memory.memsw.limit_in_bytes")
+	cpu.Quota = number("cpu/cpu.cfs_quota_us")
+	setPeriod(number("cpu/cpu.cfs_period_us"))
+	return res, memory
+}
