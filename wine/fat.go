@@ -78,10 +78,9 @@ func (t *Template) makeImageFiles(draft string) error {
 		if err != nil {
 			return err
 		}
-		own := Scratch(imageDir)
 		if err := errors.Join(
-			top.WriteFile(rel(own.Stub(machine)), preloader, 0o755), top.WriteFile(rel(own.library(machine)), library, 0o755),
-			symlinkIn(top, own.Stub(machine), p.at),
+			top.MkdirAll(rel(path.Dir(p.at)), 0o755), top.WriteFile(rel(p.at), preloader, 0o755),
+			top.WriteFile(rel(Scratch(imageDir).library(machine)), library, 0o755),
 		); err != nil {
 			return err
 		}
@@ -91,6 +90,14 @@ func (t *Template) makeImageFiles(draft string) error {
 	text, err := json.Marshal(record)
 	if err != nil {
 		return err
+	}
+	for _, dir := range []string{t.Runtime.WindowsDir, t.Runtime.Windows32Dir} { // where the links of the prefix lead
+		if dir == "" {
+			continue
+		}
+		if err := symlinkIn(top, dir, path.Join(imageDir, "prefix", path.Base(dir))); err != nil {
+			return err
+		}
 	}
 	for _, dir := range []string{runDir, "/run/user", "/tmp"} {
 		if err := top.MkdirAll(rel(dir), 0o755); err != nil {

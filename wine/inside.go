@@ -11,9 +11,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"winbox/oci"
 	"winbox/quota"
@@ -106,9 +108,16 @@ func Inside(t *Template, p *specs.Process, annotations map[string]string) (c *Co
 	return c, errors.Join(err, linkMounts(c.Spec.Mounts))
 }
 
-// renew removes what an earlier start of the container has left, but for the prefix; at the first it makes that.
+// renew removes what an earlier start of the container has left, but for the prefix; at the first it makes that. The
+// image's own prefix is taken where it can be written to: of what is changed, the container runtime makes the copies.
 func (s Scratch) renew(t *Template) error {
-	if err := os.MkdirAll(s.Prefix(), 0o755); err != nil {
+	err := os.MkdirAll(s.Prefix(), 0o755)
+	if err == nil {
+		if err = unix.Access(s.Prefix(), unix.W_OK); err != nil {
+			err = &fs.PathError{Op: "write to", Path: s.Prefix(), Err: err}
+		}
+	}
+	if err != nil {
 		return unwritable(err)
 	}
 	entries, err := os.ReadDir(string(s))
@@ -124,6 +133,9 @@ func (s Scratch) renew(t *Template) error {
 	}
 	if isFolder(s.copy()) {
 		return nil
+	}
+	if info, err := os.Stat(t.Prefix()); err == nil && info.Sys().(*syscall.Stat_t).Uid == uint32(os.Geteuid()) && unix.Access(t.Prefix(), unix.W_OK) == nil {
+		return os.Symlink(t.Prefix(), s.copy())
 	}
 	draft := s.copy() + ".new" // perhaps of a start that was killed
 	if err := errors.Join(os.RemoveAll(draft), os.Mkdir(draft, 0o755)); err != nil {
@@ -142,7 +154,11 @@ func (s Scratch) renew(t *Template) error {
 
 // unwritable says what to do about a file system that cannot be written to.
 func unwritable(err error) error {
-	return fmt.Errorf("%w: drive C: and the registry need a place that user %d can write to: with a read-only root file system, a tmpfs on /run", err, os.Geteuid())
+	why := "with a read-only root file system, it needs a tmpfs on /run"
+	if errors.Is(err, fs.ErrPermission) {
+		why = "it belongs to another user, as whom this container, or a step that its image was built with, has run a program before"
+	}
+	return fmt.Errorf("user %d cannot %w: %s", os.Geteuid(), err, why)
 }
 
 // linkMounts makes links of what would be bind mounts, and folders of what would be file systems of their own. Of the files
@@ -156,6 +172,7 @@ func linkMounts(mounts []specs.Mount) error {
 		var err error
 		switch {
 		case source == m.Destination: // it is mounted
+		case !within(m.Destination, runDir) && isOwnFile(m.Destination): // the image's preloader
 		case m.Type == "tmpfs":
 			err = os.MkdirAll(m.Destination, 0o755)
 			if err == nil && slices.Contains(m.Options, "mode=700") {
@@ -169,6 +186,12 @@ func linkMounts(mounts []specs.Mount) error {
 		}
 	}
 	return nil
+}
+
+// isOwnFile tells whether there is a file, and no link.
+func isOwnFile(name string) bool {
+	info, err := os.Lstat(name)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // linkTo makes a link, in the place of what is there, unless that is it.

@@ -357,6 +357,7 @@ func imageSpec(image *store.Image, root string) (*specs.Spec, error) {
 		return nil, errors.New("it does not say which program to run")
 	}
 	spec := oci.NewSpec()
+	spec.Version = "1.0.2" // which every runtime knows; crun 1.8 refuses newer ones
 	if err := runWindows(spec, args[0]); err != nil {
 		return nil, err
 	}
