@@ -23,6 +23,8 @@ type InsideOptions struct {
 	Linger bool
 	// StopGrace is how long what outlives the program has to end by itself, once it has got SIGTERM.
 	StopGrace time.Duration
+	// Hold is kept open as long as the supervisor lives.
+	Hold *os.File
 }
 
 // Become makes the calling process the supervisor of a Windows program, in the container that it is in: it returns only
@@ -38,6 +40,9 @@ func Become(opt InsideOptions) error {
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 			return fmt.Errorf("look after orphans: %w", err)
 		}
+	}
+	if opt.Hold != nil {
+		po.Hold = int(opt.Hold.Fd())
 	}
 	var err error
 	if po.ExitFilter, po.ExitFilterFlags, err = compileFilter(exitProfile); err != nil {
@@ -61,8 +66,13 @@ func Become(opt InsideOptions) error {
 		return err
 	}
 	defer prog.Close()
-	if _, err := unix.FcntlInt(prog.Fd(), unix.F_SETFD, 0); err != nil {
-		return err
+	for _, f := range []*os.File{prog, opt.Hold} {
+		if f == nil {
+			continue
+		}
+		if _, err := unix.FcntlInt(f.Fd(), unix.F_SETFD, 0); err != nil {
+			return err
+		}
 	}
 	argv := []string{"winbox-init", strconv.Itoa(int(prog.Fd()))}
 	return fmt.Errorf("execute the supervisor: %w", unix.Exec("/proc/self/fd/"+strconv.Itoa(int(elf.Fd())), argv, nil))

@@ -99,7 +99,7 @@ func (t *Template) makeImageFiles(draft string) error {
 			return err
 		}
 	}
-	for _, dir := range []string{runDir, "/run/user", "/tmp"} {
+	for _, dir := range []string{"/run", runDir, "/run/user", "/tmp"} {
 		if err := top.MkdirAll(rel(dir), 0o755); err != nil {
 			return err
 		}

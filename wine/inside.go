@@ -63,16 +63,17 @@ func inImage(root string) (*Template, error) {
 }
 
 // Inside prepares the container that the caller runs in, of a fat image, for a Windows program: p, with annotations as a
-// bundle has them. It gives what [Bundle.Container] would, of which the process, Stops, Resize and Linger are left to do.
+// bundle has them. It gives what [Bundle.Container] would, of which the process, Stops, Resize and Linger are left to do, and
+// a file that must stay open as long as the program runs.
 //
 // # Errors
 //
-// The program cannot be run; an annotation asks for what only a container of winbox's own can have; the file system is
+// The program cannot be run; another one runs in the container already; an annotation asks for what only a container of winbox's own can have; the file system is
 // read-only, or belongs to somebody else.
-func Inside(t *Template, p *specs.Process, annotations map[string]string) (c *Container, err error) {
+func Inside(t *Template, p *specs.Process, annotations map[string]string) (c *Container, hold *os.File, err error) {
 	for _, name := range []string{annotationPrefix, annotationDisplay, annotationVNC, annotationRuntime} {
 		if value := annotations[name]; value != "" && value != string(DisplayNone) {
-			return nil, fmt.Errorf("annotations: %s: needs winbox on the node: an image with a runtime cannot carry it out by itself", name)
+			return nil, nil, fmt.Errorf("annotations: %s: needs winbox on the node: an image with a runtime cannot carry it out by itself", name)
 		}
 	}
 	set := map[string]string{annotationHandler: string(handlerWindows)}
@@ -81,7 +82,7 @@ func Inside(t *Template, p *specs.Process, annotations map[string]string) (c *Co
 	}
 	mounts, err := ownMounts()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	limits, memory := ownLimits()
 	spec := &specs.Spec{
@@ -89,28 +90,35 @@ func Inside(t *Template, p *specs.Process, annotations map[string]string) (c *Co
 	}
 	b, err := Recognize(&oci.Bundle{Dir: "/", Spec: spec})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer b.Close()
 	b.inside = true
+	if hold, err = insideScratch.claim(); err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			hold.Close()
+		}
+	}()
 	if err := insideScratch.renew(t); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if c, err = b.Container(t, insideScratch); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := c.Prepare(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if memory != "" {
 		err = linkTo(memory, quota.MemoryFiles)
 	}
-	return c, errors.Join(err, linkMounts(c.Spec.Mounts))
+	return c, hold, errors.Join(err, linkMounts(c.Spec.Mounts))
 }
 
-// renew removes what an earlier start of the container has left, but for the prefix; at the first it makes that. The
-// image's own prefix is taken where it can be written to: of what is changed, the container runtime makes the copies.
-func (s Scratch) renew(t *Template) error {
+// claim takes the container for one program: another would take its plan of the address space away.
+func (s Scratch) claim() (*os.File, error) {
 	err := os.MkdirAll(s.Prefix(), 0o755)
 	if err == nil {
 		if err = unix.Access(s.Prefix(), unix.W_OK); err != nil {
@@ -118,8 +126,22 @@ func (s Scratch) renew(t *Template) error {
 		}
 	}
 	if err != nil {
-		return unwritable(err)
+		return nil, unwritable(err)
 	}
+	lock, err := os.Open(string(s))
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("a Windows program runs in this container already, and an image with a runtime has one: %w", err)
+	}
+	return lock, nil
+}
+
+// renew removes what an earlier start of the container has left, but for the prefix; at the first it makes that. The
+// image's own prefix is taken where it can be written to: of what is changed, the container runtime makes the copies.
+func (s Scratch) renew(t *Template) error {
 	entries, err := os.ReadDir(string(s))
 	if err != nil {
 		return err
@@ -154,9 +176,9 @@ func (s Scratch) renew(t *Template) error {
 
 // unwritable says what to do about a file system that cannot be written to.
 func unwritable(err error) error {
-	why := "with a read-only root file system, it needs a tmpfs on /run"
+	why := "with a read-only root file system, it needs a tmpfs on /run, of mode 1777"
 	if errors.Is(err, fs.ErrPermission) {
-		why = "it belongs to another user, as whom this container, or a step that its image was built with, has run a program before"
+		why = "another user has run a program before, in this container or in a step that its image was built with; or /run is a mount that only another can write to, without mode 1777"
 	}
 	return fmt.Errorf("user %d cannot %w: %s", os.Geteuid(), err, why)
 }

@@ -26,7 +26,8 @@ func initCommand(*globals) *cli.Command {
 		ArgsUsage: "PROGRAM [ARGUMENT...]",
 		Description: `The entry point of an image made by winbox image pack --with-runtime, under any
 container runtime; nothing of winbox is needed on the node. PROGRAM is a file of
-the container, or a Windows path. Exit codes are those of winbox launch.
+the container, or a Windows path. The exit code is the program's; 125 for a
+failure of winbox, 127 when there is no such program.
 
     ENTRYPOINT ["winbox", "init", "/app/app.exe"]`,
 		Flags: []cli.Flag{
@@ -37,8 +38,7 @@ the container, or a Windows path. Exit codes are those of winbox launch.
 				return &exitError{code: exitFailed, err: errors.New("init: which program? (winbox init [flags] PROGRAM [ARGUMENT...])")}
 			}
 			err := becomeInit(c)
-			switch {
-			case errors.Is(err, fs.ErrNotExist):
+			if errors.Is(err, fs.ErrNotExist) {
 				return &exitError{code: preload.ExitNotFound, err: err}
 			}
 			return &exitError{code: exitFailed, err: err}
@@ -68,11 +68,11 @@ func becomeInit(c *cli.Context) error {
 		Args: c.Args().Slice(), Env: os.Environ(), Cwd: cwd, Terminal: hasTerminal(),
 		User: specs.User{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())},
 	}
-	container, err := wine.Inside(template, p, annotations)
+	container, hold, err := wine.Inside(template, p, annotations)
 	if err != nil {
 		return err
 	}
 	return sandbox.Become(sandbox.InsideOptions{
-		Process: container.Spec.Process, Stops: container.Stops, Resize: container.Resize, Linger: container.Linger, StopGrace: registryGrace,
+		Process: container.Spec.Process, Stops: container.Stops, Resize: container.Resize, Linger: container.Linger, StopGrace: registryGrace, Hold: hold,
 	})
 }
