@@ -25,8 +25,8 @@ type Request struct {
 	Layers      []string          `json:"layers,omitempty"`
 	Compression string            `json:"compression,omitempty"`
 	// Base is what the lowest layer of a fat image has, and Entry what goes before its entry point.
-	Base  []Tree `json:"base,omitempty"`
-	Entry []string    `json:"entry,omitempty"`
+	Base  []Tree   `json:"base,omitempty"`
+	Entry []string `json:"entry,omitempty"`
 
 	// Of the others.
 	Output   string `json:"output,omitempty"`
