@@ -2,12 +2,16 @@ package images
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
+	"hash"
 	"hash/crc32"
 	"io"
 	"runtime"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/zstd"
 
 	"winbox/images/deflate"
@@ -39,62 +43,68 @@ func (c Compression) mediaType() string {
 // whatever the number of processors. What the blocks make, one after the other, is a single stream of the format.
 type format struct {
 	block int // bytes
-	// open gives a function that compresses a block; it is used by one goroutine. before is the end of the block
-	// before, last tells that there is no other behind it.
-	open func() (func(block, before []byte, last bool) ([]byte, error), error)
-	// head and tail enclose the stream; size and sum are those of what was compressed.
-	head []byte
-	tail func(size int64, sum uint32) []byte
+	// workers is how many blocks are compressed at once at most: more would need more memory.
+	workers int
+	// open gives a function that appends to out what a block compresses to; it is used by one goroutine. before is the
+	// end of the block before, last tells that there is no other behind it.
+	open func() (func(out, block, before []byte, last bool) ([]byte, error), error)
+	// head and tail enclose the stream; size is that of what was compressed, sum what checksum makes of it.
+	head     []byte
+	checksum func(sum uint32, data []byte) uint32
+	tail     func(size int64, sum uint32) []byte
 }
 
-// workers is how many blocks are compressed at once: more would need more memory.
-func workers() int { return min(runtime.GOMAXPROCS(0), 3) }
+// workers is how many goroutines there are for what can be done in so many.
+func workers(most int) int { return min(runtime.GOMAXPROCS(0), most) }
 
 // gzipFormat is one member (RFC 1952) of blocks that each end at a byte, as Z_SYNC_FLUSH makes them, and refer to the
 // block before. Its header has neither name nor time.
 var gzipFormat = format{
-	block: 1 << 20,
-	open: func() (func(block, before []byte, last bool) ([]byte, error), error) {
+	block: 1 << 20, workers: 4,
+	open: func() (func(out, block, before []byte, last bool) ([]byte, error), error) {
 		var e deflate.Encoder
 		var src []byte
-		return func(block, before []byte, last bool) ([]byte, error) {
+		return func(out, block, before []byte, last bool) ([]byte, error) {
 			src = append(append(src[:0], before...), block...)
-			return e.Encode(make([]byte, 0, len(block)/2+1024), src, len(before), last), nil
+			return e.Encode(out, src, len(before), last), nil
 		}, nil
 	},
-	head: []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255},
+	head:     []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255},
+	checksum: func(sum uint32, data []byte) uint32 { return crc32.Update(sum, crc32.IEEETable, data) },
 	tail: func(size int64, sum uint32) []byte {
 		return binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, sum), uint32(size))
 	},
 }
 
-// zstdFormat is a frame for each block (RFC 8878, "Frames").
+// zstdFormat is a frame for each block (RFC 8878, "Frames"), of the size of the largest window that every decoder has
+// memory for ("Window Descriptor"). Layers have digests: frames need no checksums.
 var zstdFormat = format{
-	block: 4 << 20,
-	open: func() (func(block, before []byte, last bool) ([]byte, error), error) {
-		w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(4<<20), zstd.WithLowerEncoderMem(true), zstd.WithZeroFrames(true))
-		return func(block, before []byte, _ bool) ([]byte, error) {
+	block: 8 << 20, workers: 2,
+	open: func() (func(out, block, before []byte, last bool) ([]byte, error), error) {
+		w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20), zstd.WithLowerEncoderMem(true),
+			zstd.WithZeroFrames(true), zstd.WithEncoderCRC(false))
+		return func(out, block, before []byte, _ bool) ([]byte, error) {
 			if len(block) == 0 && before != nil { // behind a stream that is a multiple of the block
 				return nil, nil
 			}
-			return w.EncodeAll(block, make([]byte, 0, len(block)/2)), nil
+			return w.EncodeAll(block, out), nil
 		}, err
 	},
-	tail: func(int64, uint32) []byte { return nil },
+	checksum: func(uint32, []byte) uint32 { return 0 },
+	tail:     func(int64, uint32) []byte { return nil },
 }
 
-// A compressor compresses what is written to it.
+// A compressor compresses what is written to it, and computes its digest.
 type compressor struct {
 	format
 	block  []byte // that is being filled
 	before []byte
-	size   int64
-	sum    uint32
 	jobs   chan job
-	// order has the results in the order of the blocks; free the blocks that can be used again.
-	order chan chan result
-	free  chan []byte
-	done  chan error
+	// order has the results in the order of the blocks; free and outs the blocks that can be used again.
+	order      chan chan result
+	free, outs chan []byte
+	plain      hash.Hash
+	done       chan error
 }
 
 type job struct {
@@ -110,12 +120,12 @@ type result struct {
 
 // newCompressor compresses to a writer. Close ends the stream and waits; without it, goroutines stay.
 func newCompressor(to io.Writer, how Compression) (*compressor, error) {
-	c := &compressor{format: gzipFormat, jobs: make(chan job), done: make(chan error, 1)}
+	c := &compressor{format: gzipFormat, jobs: make(chan job), plain: sha256.New(), done: make(chan error, 1)}
 	if how == Zstd {
 		c.format = zstdFormat
 	}
-	n := workers()
-	c.order, c.free = make(chan chan result, n), make(chan []byte, 2*n+2)
+	n := workers(c.workers)
+	c.order, c.free, c.outs = make(chan chan result, n-1), make(chan []byte, n+2), make(chan []byte, n+2)
 	for range n {
 		compress, err := c.open()
 		if err != nil {
@@ -124,46 +134,64 @@ func newCompressor(to io.Writer, how Compression) (*compressor, error) {
 		}
 		go func() {
 			for j := range c.jobs {
-				out, err := compress(j.block, j.before, j.last)
+				out, err := compress(take(c.outs, c.format.block/2), j.block, j.before, j.last)
 				j.result <- result{out, j.block, err}
 			}
 		}()
 	}
-	go func() {
-		_, err := to.Write(c.head)
-		for next := range c.order {
-			r := <-next
-			if err == nil {
-				err = r.err
-			}
-			if err == nil {
-				_, err = to.Write(r.out)
-			}
-			select {
-			case c.free <- r.block:
-			default:
-			}
+	go func() { c.done <- c.write(to) }()
+	return c, nil
+}
+
+// take takes a block that can be used again, or makes one.
+func take(from chan []byte, size int) []byte {
+	select {
+	case block := <-from:
+		return block[:0]
+	default:
+		return make([]byte, 0, size)
+	}
+}
+
+// give keeps a block for who needs one.
+func give(to chan []byte, block []byte) {
+	select {
+	case to <- block:
+	default:
+	}
+}
+
+// write writes what comes out, in order.
+func (c *compressor) write(to io.Writer) error {
+	_, err := to.Write(c.head)
+	var size int64
+	var sum uint32
+	for next := range c.order {
+		r := <-next
+		if err == nil {
+			err = r.err
 		}
 		if err == nil {
-			_, err = to.Write(c.tail(c.size, c.sum))
+			_, err = to.Write(r.out)
 		}
-		c.done <- err
-	}()
-	return c, nil
+		if err == nil {
+			c.plain.Write(r.block)
+			size, sum = size+int64(len(r.block)), c.checksum(sum, r.block)
+		}
+		give(c.free, r.block)
+		give(c.outs, r.out)
+	}
+	if err == nil {
+		_, err = to.Write(c.tail(size, sum))
+	}
+	return err
 }
 
 func (c *compressor) Write(data []byte) (int, error) {
 	n := len(data)
-	c.size += int64(n)
-	c.sum = crc32.Update(c.sum, crc32.IEEETable, data)
 	for len(data) > 0 {
 		if c.block == nil {
-			select {
-			case c.block = <-c.free:
-				c.block = c.block[:0]
-			default:
-				c.block = make([]byte, 0, c.format.block)
-			}
+			c.block = take(c.free, c.format.block)
 		}
 		part := min(len(data), c.format.block-len(c.block))
 		c.block = append(c.block, data[:part]...)
@@ -189,4 +217,9 @@ func (c *compressor) Close() error {
 	close(c.jobs)
 	close(c.order)
 	return <-c.done
+}
+
+// Digest is that of what was compressed, after Close.
+func (c *compressor) Digest() v1.Hash {
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(c.plain.Sum(nil))}
 }

@@ -250,8 +250,7 @@ func (c *converter) add(write func(*tar.Writer) error, check func() error) error
 	if err != nil {
 		return errors.Join(err, blob.Abort())
 	}
-	plain := sha256.New()
-	t := tar.NewWriter(io.MultiWriter(plain, z))
+	t := tar.NewWriter(z)
 	if err = write(t); err == nil {
 		err = t.Close()
 	}
@@ -268,7 +267,7 @@ func (c *converter) add(write func(*tar.Writer) error, check func() error) error
 		return err
 	}
 	c.manifest.Layers = append(c.manifest.Layers, v1.Descriptor{MediaType: types.MediaType(c.Compression.mediaType()), Digest: hashOf(digest), Size: size})
-	c.config.RootFS.DiffIDs = append(c.config.RootFS.DiffIDs, v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(plain.Sum(nil))})
+	c.config.RootFS.DiffIDs = append(c.config.RootFS.DiffIDs, z.Digest())
 	c.config.History = append(c.config.History, v1.History{Created: c.config.Created, CreatedBy: "winbox image convert"})
 	return nil
 }

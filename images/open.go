@@ -6,8 +6,6 @@ import (
 	"compress/flate"
 	"compress/gzip"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -241,7 +239,7 @@ func unpack(ctx context.Context, image v1.Image, to string, limits layer.Limits,
 		}
 		stream, err := l.Uncompressed()
 		if err == nil {
-			err = errors.Join(apply(ctx, stream, config.RootFS.DiffIDs[i].String(), to, opt), stream.Close())
+			err = errors.Join(apply(ctx, stream, store.Digest(config.RootFS.DiffIDs[i].String()), to, opt), stream.Close())
 		}
 		if err != nil {
 			return nil, fmt.Errorf("layer %d of %d: %w", i+1, len(layers), err)
@@ -297,31 +295,32 @@ func examineFor(image v1.Image, want v1.Platform) (*v1.ConfigFile, []v1.Layer, e
 }
 
 // apply applies a layer to those below it and checks that it is what the configuration says.
-func apply(ctx context.Context, stream io.Reader, want string, to string, opt layer.Options) (err error) {
+func apply(ctx context.Context, stream io.Reader, want store.Digest, to string, opt layer.Options) (err error) {
 	draft, err := os.MkdirTemp(filepath.Dir(to), ".layer-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(draft)) }()
-	h := sha256.New()
-	tee := io.TeeReader(store.ContextReader(ctx, stream), h)
+	ahead := store.ReadAhead(ctx, stream)
+	defer ahead.Close()
 	var flated flate.CorruptInputError
-	if _, err := layer.Extract(draft, tee, opt); errors.Is(err, tar.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, &flated) {
+	sum, err := layer.Extract(draft, ahead, opt)
+	if errors.Is(err, tar.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, &flated) {
 		// Is it no layer, or one that something has happened to?
-		if _, rest := io.Copy(io.Discard, tee); rest != nil || "sha256:"+hex.EncodeToString(h.Sum(nil)) != want {
+		if _, rest := io.Copy(io.Discard, ahead); rest != nil || ahead.Digest() != want {
 			err = fmt.Errorf("damaged, not %s: %w", want, err)
 		}
 		return err
 	} else if err != nil {
 		return err
 	}
-	if got := "sha256:" + hex.EncodeToString(h.Sum(nil)); got != want {
+	if got := ahead.Digest(); got != want {
 		return fmt.Errorf("its digest is %s, not %s", got, want)
 	}
 	if err := os.Chmod(draft, 0o755); err != nil {
 		return err
 	}
-	return layer.Merge(draft, to)
+	return layer.Merge(draft, to, sum)
 }
 
 // hasEntry looks for a file in a tar file.

@@ -4,8 +4,6 @@ import (
 	"archive/tar"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -465,8 +463,7 @@ func (p *packer) layer(write func(*tar.Writer) error) (d v1.Descriptor, diffID v
 	if err != nil {
 		return d, diffID, errors.Join(err, blob.Abort())
 	}
-	plain := sha256.New()
-	to := tar.NewWriter(io.MultiWriter(plain, c))
+	to := tar.NewWriter(c)
 	if err = write(to); err == nil {
 		err = to.Close()
 	}
@@ -478,8 +475,7 @@ func (p *packer) layer(write func(*tar.Writer) error) (d v1.Descriptor, diffID v
 	if err != nil {
 		return d, diffID, err
 	}
-	diffID = v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(plain.Sum(nil))}
-	return v1.Descriptor{MediaType: types.MediaType(p.Compression.mediaType()), Digest: hashOf(digest), Size: size}, diffID, nil
+	return v1.Descriptor{MediaType: types.MediaType(p.Compression.mediaType()), Digest: hashOf(digest), Size: size}, c.Digest(), nil
 }
 
 // write writes the archive of a layer of the application.

@@ -1,7 +1,7 @@
 package images
 
 import (
-	"compress/gzip"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
 	"winbox/images/layer"
@@ -314,7 +315,7 @@ func UnpackStored(ctx context.Context, s *store.Store, called, to string, limits
 		mine := limitsFor(limits, d.Size)
 		before := mine
 		opt := layer.Options{Limits: &mine, Whiteouts: true, Owners: store.KeepsOwners()}
-		err = apply(ctx, stream, string(image.Config.RootFS.DiffIDs[n]), to, opt)
+		err = apply(ctx, stream, image.Config.RootFS.DiffIDs[n], to, opt)
 		stream.Close()
 		limits.Bytes -= before.Bytes - mine.Bytes
 		limits.Entries -= before.Entries - mine.Entries
@@ -344,13 +345,13 @@ func decompressed(f io.ReadSeekCloser) (io.ReadCloser, error) {
 	// By content: docker names a type that is always gzip's, whatever the layer is.
 	switch {
 	case n >= 2 && head[0] == 0x1f && head[1] == 0x8b:
-		r, err := gzip.NewReader(f)
+		r, err := gzip.NewReader(bufio.NewReaderSize(f, 256<<10))
 		if err != nil {
 			return nil, errors.Join(err, f.Close())
 		}
 		return readCloser{r, f.Close}, nil
 	case n == 4 && string(head[:]) == "\x28\xb5\x2f\xfd":
-		r, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(min(workers(), 2)), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(32<<20))
+		r, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(workers(2)), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(32<<20))
 		if err != nil {
 			return nil, errors.Join(err, f.Close())
 		}

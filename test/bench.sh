@@ -7,12 +7,13 @@ go build -o build/bench-lifecycle ./bench/lifecycle
 go build -o build/bench-coldstart ./bench/coldstart
 go build -o build/bench-layout ./bench/layout
 go build -o build/bench-quota ./bench/quota
+go build -o build/bench-images ./bench/images
 mkdir -p build/bench
 gcc -O2 -Wall -Wextra -Werror -static -o build/bench/floor bench/lifecycle/floor/floor.c
 go build -ldflags '-s -w' -o build/bench-nothing ./bench/lifecycle/nothing
 # Installed, as its peers are: the linker writes through a mapping, which leaves the program in the page cache in single
 # pages, and each start of it then takes a tenth longer.
-install -m 755 build/winbox build/bench/winbox
+install -m 755 build/winbox build/winbox-images build/bench/
 install -m 755 build/bench-nothing build/bench/nothing
 
 # crun refuses a host that has both cgroup versions mounted: there, it gets to see v1 only, and so does everybody else.
@@ -26,3 +27,4 @@ unshare -m --propagation private bash -c '
 unshare -m --propagation private build/bench-coldstart -winbox build/bench/winbox -data build/bench-data -runtimes bench,bench-new
 unshare -m --propagation private build/bench-layout -data build/bench-data -runtime bench
 unshare -m --propagation private build/bench-quota -winbox build/bench/winbox -data build/bench-data -runtime bench
+unshare -m --propagation private build/bench-images -winbox build/bench/winbox -dir build/bench-data/images

@@ -12,7 +12,7 @@ packages() {
 	# The container engines, and what they recommend but need for networks, users and --init.
 	engines) echo wget xz-utils zstd podman buildah containerd docker.io containernetworking-plugins iptables iproute2 slirp4netns catatonit uidmap busybox-static python3 procps util-linux ;;
 	validate) echo runc crun util-linux bsdextrautils mount tar ;;
-	bench) echo "$(packages test)" runc crun time ;;
+	bench) echo "$(packages test)" runc crun time umoci ;;
 	test-lsm) echo "$(packages test-v2)" apparmor checkpolicy ;;
 	test-v2) echo busybox-static cpio kmod xz-utils zstd python3 qemu-system-x86 systemd dbus-user-session uidmap ;;
 	*) fail "unknown purpose $1" ;;

@@ -157,13 +157,14 @@ func TestExtract(t *testing.T) {
 				if draft, err = os.MkdirTemp(work, "layer-"); err != nil {
 					break
 				}
-				if _, err = Extract(draft, bytes.NewReader(layer(t, entries...)), opt); err != nil {
+				var sum Summary
+				if sum, err = Extract(draft, bytes.NewReader(layer(t, entries...)), opt); err != nil {
 					break
 				}
 				if have := list(t, draft); i == 0 && test.first != "" && have != test.first {
 					t.Errorf("the first layer has %q, want %q", have, test.first)
 				}
-				if err = Merge(draft, to); err != nil {
+				if err = Merge(draft, to, sum); err != nil {
 					break
 				}
 			}
@@ -287,7 +288,7 @@ func FuzzExtract(f *testing.F) {
 			t.Errorf("summary %+v", sum)
 		}
 		if err == nil {
-			if err := Merge(to, onto); err != nil {
+			if err := Merge(to, onto, sum); err != nil {
 				t.Errorf("merge: %v", err)
 			}
 		}

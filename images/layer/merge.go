@@ -11,8 +11,8 @@ import (
 )
 
 // Merge moves a layer that [Extract] has unpacked, with its whiteouts, over the layers below it, which are one folder of
-// the same file system. What is left of the layer is a folder without use.
-func Merge(from, onto string) error {
+// the same file system. sum is what Extract has found in it. What is left of the layer is a folder without use.
+func Merge(from, onto string, sum Summary) error {
 	a, err := unix.Open(from, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -23,11 +23,16 @@ func Merge(from, onto string) error {
 		return err
 	}
 	defer unix.Close(b)
-	return merge(a, b, "", 0)
+	return (&merger{whole: sum.Whiteouts == 0}).merge(a, b, "", 0)
+}
+
+type merger struct {
+	// whole tells that folders may be moved as they are: no whiteouts are in them.
+	whole bool
 }
 
 // merge does so for two folders that are open; name is for errors.
-func merge(from, onto int, name string, depth int) error {
+func (m *merger) merge(from, onto int, name string, depth int) error {
 	if depth > maxName/2 {
 		return errors.New("too many folders in each other")
 	}
@@ -47,7 +52,7 @@ func merge(from, onto int, name string, depth int) error {
 	for {
 		names, err := dir.Readdirnames(1000)
 		for _, base := range names {
-			if err := mergeEntry(from, onto, base, path.Join(name, base), depth); err != nil {
+			if err := m.entry(from, onto, base, path.Join(name, base), depth); err != nil {
 				return err
 			}
 		}
@@ -60,7 +65,7 @@ func merge(from, onto int, name string, depth int) error {
 	}
 }
 
-func mergeEntry(from, onto int, base, name string, depth int) error {
+func (m *merger) entry(from, onto int, base, name string, depth int) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(from, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -79,6 +84,15 @@ func mergeEntry(from, onto int, base, name string, depth int) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		return nil
+	}
+	if m.whole {
+		err := unix.Renameat2(from, base, onto, base, unix.RENAME_NOREPLACE)
+		if err == nil {
+			return nil
+		}
+		if err != unix.EEXIST && err != unix.EINVAL { // there is one, or the file system cannot tell
+			return fmt.Errorf("%s: %w", name, err)
+		}
 	}
 	// A folder is gone through also where nothing is below it: whiteouts may be in it.
 	err := unix.Mkdirat(onto, base, 0o700)
@@ -103,7 +117,7 @@ func mergeEntry(from, onto int, base, name string, depth int) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	defer unix.Close(b)
-	return merge(a, b, name, depth+1)
+	return m.merge(a, b, name, depth+1)
 }
 
 // takeOver gives a folder the owner, mode and time of another.

@@ -220,12 +220,13 @@ func (s *Store) Unpack(ctx context.Context, diffID Digest, open func() (io.ReadC
 		return sum, err
 	}
 	defer stream.Close()
-	h := sha256.New()
+	ahead := ReadAhead(ctx, stream)
+	defer ahead.Close()
 	opt := layer.Options{Limits: limits, Whiteouts: true, Owners: KeepsOwners()}
-	if sum, err = layer.Extract(tree, io.TeeReader(ContextReader(ctx, stream), h), opt); err != nil {
+	if sum, err = layer.Extract(tree, ahead, opt); err != nil {
 		return sum, s.Explain(err)
 	}
-	if got := Digest(digestPrefix + hex.EncodeToString(h.Sum(nil))); got != diffID {
+	if got := ahead.Digest(); got != diffID {
 		return sum, fmt.Errorf("unpacked, its digest is %s, not %s", got, diffID)
 	}
 	// A tree with half its files would be found complete after the machine's end.
