@@ -73,18 +73,53 @@ type CountersFile struct{ fd int }
 //
 // Wraps [fs.ErrNotExist] when no program of the container has counted yet.
 func OpenCounters(root string) (*CountersFile, error) {
+	dir, err := HoldCounters(root)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return dir.Open()
+}
+
+// A CountersFolder is where the programs of a container make the file of their counters. It stays when the container is gone.
+type CountersFolder struct{ fd int }
+
+// HoldCounters opens the folder of a container by its root directory. The container need not have counted.
+//
+// # Errors
+//
+// Wraps [fs.ErrNotExist] for a container that counts nothing, and one that is gone.
+func HoldCounters(root string) (*CountersFolder, error) {
 	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("counters of commit: %s: %w", root, err)
 	}
 	defer unix.Close(dir)
-	// What is opened is the container's to choose, within it: a FIFO must not stop us, and a device not be read.
-	fd, err := unix.Openat2(dir, CountersPath, &unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+	fd, err := openWithin(dir, CountersDir, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, fmt.Errorf("counters of commit: %s: %w", path.Join(root, CountersDir), err)
+	}
+	return &CountersFolder{fd}, nil
+}
+
+// openWithin opens what is the container's to choose, within a folder of it.
+func openWithin(dir int, name string, flags uint64) (int, error) {
+	return unix.Openat2(dir, name, &unix.OpenHow{
+		Flags:   flags | unix.O_NOFOLLOW | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_SYMLINKS,
 	})
+}
+
+// Open opens the counters.
+//
+// # Errors
+//
+// Wraps [fs.ErrNotExist] when no program of the container has counted.
+func (d *CountersFolder) Open() (*CountersFile, error) {
+	// A FIFO must not stop us, and a device not be read.
+	fd, err := openWithin(d.fd, path.Base(CountersPath), unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
-		return nil, fmt.Errorf("counters of commit: %s: %w", path.Join(root, CountersPath), err)
+		return nil, fmt.Errorf("counters of commit: %s: %w", CountersPath, err)
 	}
 	var status unix.Stat_t
 	if err = unix.Fstat(fd, &status); err == nil && status.Mode&unix.S_IFMT != unix.S_IFREG {
@@ -96,6 +131,9 @@ func OpenCounters(root string) (*CountersFile, error) {
 	}
 	return &CountersFile{fd}, nil
 }
+
+// Close closes it.
+func (d *CountersFolder) Close() error { return unix.Close(d.fd) }
 
 // Read reads what has been counted until now.
 func (f *CountersFile) Read() (*Counters, error) {

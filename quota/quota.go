@@ -69,8 +69,8 @@ const NoCommitLimit = 1<<64 - 1
 const (
 	// smallestCommit is what a small program of one process needs, with the wineserver: docs/quotas.md.
 	smallestCommit = 16 << 20
-	// largestCommit is what x86-64 processes can address.
-	largestCommit = 1 << 47
+	// LargestCommit is what x86-64 processes can address, in bytes.
+	LargestCommit = 1 << 47
 )
 
 // ParseCommit reads a commit limit: bytes with or without a unit, or off.
@@ -88,8 +88,8 @@ func ParseCommit(s string) (uint64, error) {
 		return 0, fmt.Errorf("%q is neither a size such as 512m nor off", s)
 	case size < smallestCommit:
 		return 0, fmt.Errorf("%s is too little: Windows programs need %s to start", s, units.BytesSize(smallestCommit))
-	case size > largestCommit:
-		return 0, fmt.Errorf("%s is too much: a process can address %s", s, units.BytesSize(largestCommit))
+	case size > LargestCommit:
+		return 0, fmt.Errorf("%s is too much: a process can address %s", s, units.BytesSize(LargestCommit))
 	}
 	return uint64(size), nil
 }

@@ -25,6 +25,7 @@ import (
 
 	"winbox/images/request"
 	"winbox/images/store"
+	"winbox/internal/sizes"
 	"winbox/oci"
 	"winbox/preload"
 	"winbox/preload/prelink"
@@ -179,7 +180,7 @@ func (g *globals) imageRequest(c *cli.Context, verb string, args []string) (*req
 		r.MaxSize = n
 	}
 	if c.IsSet("memory") {
-		n, err := units.RAMInBytes(c.String("memory"))
+		n, err := sizes.Parse(c.String("memory"))
 		if err != nil || n < smallestMemory {
 			return nil, fmt.Errorf("--memory: %q is not a size such as 512m, of %s at least", c.String("memory"), preload.FormatSize(smallestMemory))
 		}

@@ -24,6 +24,7 @@ import (
 	"winbox/preload/pe"
 	"winbox/quota"
 	"winbox/sandbox"
+	"winbox/sandbox/cgroup"
 	"winbox/seccomp"
 	"winbox/wine"
 )
@@ -117,8 +118,8 @@ type launch struct {
 	// vnc lets VNC clients in; nil without --vnc.
 	vnc      *relay
 	template *wine.Template
-	// need is what a small program takes to start, in bytes; 0: it has not been measured.
-	need uint64
+	// need is what a small program takes to start; zero when it has not been measured.
+	need startNeed
 	// observed is what was seen of the address space, for the status file.
 	observed *layoutStatus
 }
@@ -396,10 +397,13 @@ func (l *launch) container(template *wine.Template) (*wine.Container, error) {
 // limits are the resource limits that the flags ask for.
 func (l *launch) limits() (*specs.LinuxResources, error) {
 	res := &specs.LinuxResources{}
-	if l.c.String("memory") != "" {
+	if l.c.IsSet("memory") {
 		limit, err := l.memoryLimit()
+		if err == nil && limit > quota.LargestCommit {
+			err = fmt.Errorf("--memory: %s is too much: a process can address %s", l.c.String("memory"), preload.FormatSize(quota.LargestCommit))
+		}
 		if err == nil {
-			err = l.checkMemory(limit)
+			err = l.enoughMemory(l.c.Context, l.template, "--memory", limit)
 		}
 		if err != nil {
 			return nil, err
@@ -418,16 +422,17 @@ func (l *launch) limits() (*specs.LinuxResources, error) {
 	}
 	if l.c.IsSet("pids") {
 		pids := l.c.Int64("pids")
-		if pids < 1 {
-			return nil, fmt.Errorf("--pids: %d is less than 1", pids)
+		if pids < smallestPids || pids > cgroup.MaxPids {
+			return nil, fmt.Errorf("--pids: %d is not between %d, which a small Windows program needs with Wine, and %d, the most that Linux has",
+				pids, smallestPids, cgroup.MaxPids)
 		}
 		res.Pids = &specs.LinuxPids{Limit: &pids}
 	}
 	return res, nil
 }
 
-// smallestMemory is what the smallest Windows programs need with Wine, some of it committed but not touched, and some room.
-const smallestMemory = 16 << 20
+// smallestPids is what they need of processes and threads: process 1, the wineserver, and those of one that ends at once.
+const smallestPids = 5
 
 func (l *launch) memoryLimit() (int64, error) {
 	limit, err := sizes.Parse(l.c.String("memory"))
@@ -437,20 +442,30 @@ func (l *launch) memoryLimit() (int64, error) {
 	return limit, nil
 }
 
-// checkMemory refuses a memory limit with which no program starts, and says how much one takes.
-func (l *launch) checkMemory(limit int64) error {
-	if limit >= smallestMemory {
+// measure finds out what a small program takes to start, once. What cannot be measured, an image's own Wine among others,
+// stays unknown.
+func (l *launch) measure(ctx context.Context) {
+	if l.template != nil && l.need == (startNeed{}) {
+		l.need, _ = l.startNeed(ctx, l.template)
+	}
+}
+
+// couldNotStart says that a program ended with an error of Windows under a limit of commit that is too low for a small one.
+func (l *launch) couldNotStart(res *sandbox.Result) error {
+	code := res.WindowsExitCode
+	if code == nil || *code < 0xC0000000 || l.quota.Commit == 0 || l.quota.Commit >= 4*smallestMemory {
 		return nil
 	}
-	need, err := uint64(0), error(nil)
-	if l.template != nil { // an image's own Wine is not measured
-		need, err = l.startMemory(l.c.Context, l.template)
+	l.measure(context.Background())
+	if l.quota.Commit >= l.need.commit {
+		return nil
 	}
-	if err != nil || need == 0 {
-		return fmt.Errorf("--memory: %s is less than %s, which Windows programs need to start", preload.FormatSize(uint64(limit)), preload.FormatSize(smallestMemory))
+	flag := "--memory"
+	if l.c.IsSet("commit") {
+		flag = "--commit"
 	}
-	return fmt.Errorf("--memory: %s is less than %s, the least for a Windows program: a small one took %s here to start and end",
-		preload.FormatSize(uint64(limit)), preload.FormatSize(smallestMemory), preload.FormatSize(need))
+	return fmt.Errorf("%s ended with 0x%X: its container can commit %s, and a small program committed %s here: raise %s",
+		l.c.Args().First(), *code, preload.FormatSize(l.quota.Commit), preload.FormatSize(l.need.commit), flag)
 }
 
 // status is what --status-file tells.
@@ -490,13 +505,17 @@ func (l *launch) finish(res *sandbox.Result) error {
 		}
 		message := fmt.Sprintf("out of memory: limit %s, container %s: raise --memory", of, l.id)
 		const small = 4 * smallestMemory // it may have been too little to start
-		if l.need == 0 && err == nil && limit < small && l.template != nil {
-			l.need, _ = l.startMemory(context.Background(), l.template)
+		if err == nil && limit < small {
+			l.measure(context.Background())
 		}
-		if l.need != 0 {
-			message += "; to start, a small program took " + preload.FormatSize(l.need)
+		if l.need.memory != 0 {
+			message += "; to start, a small program took " + preload.FormatSize(l.need.memory)
 		}
 		end = &exitError{code: exitOutOfMemory, err: errors.New(message)}
+	default:
+		if err := l.couldNotStart(res); err != nil {
+			end = &exitError{code: exitOutOfMemory, err: err}
+		}
 	}
 	if l.statusFile != nil {
 		if err := l.writeStatus(res, end.code, oom); err != nil {

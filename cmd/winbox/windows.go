@@ -100,6 +100,11 @@ func (g *globals) container(ctx context.Context, bundle *wine.Bundle, runtime st
 	}
 	bundle.MapOwners = sandbox.MapOwners
 	container, err := bundle.Container(template, scratch)
+	if err == nil {
+		if res := container.Spec.Linux.Resources; res != nil && res.Memory != nil && res.Memory.Limit != nil && *res.Memory.Limit > 0 {
+			err = g.enoughMemory(ctx, template, "resources.memory.limit", *res.Memory.Limit)
+		}
+	}
 	if prefix == nil {
 		return container, err
 	}

@@ -79,6 +79,15 @@ func (p *plan) pageSize(i int, size string) bool {
 	return true
 }
 
+// blockWeight checks a weight for block devices, whose range is that of blkio.
+func (p *plan) blockWeight(field string, w uint16) bool {
+	if w < 10 || w > 1000 {
+		p.invalid("blockIO."+field, "%d is not between 10 and 1000", w)
+		return false
+	}
+	return true
+}
+
 // set reports whether a field asks for something. Zero does not: engines write
 // it for "not given", and runc reads it so.
 func set[T int64 | uint64 | uint16 | uint32](v *T) bool { return v != nil && *v != 0 }

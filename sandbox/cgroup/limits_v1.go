@@ -143,10 +143,17 @@ func planCPUV1(p *plan, c *specs.LinuxCPU) {
 	}
 }
 
+// MaxPids is the highest number of tasks that a limit can have (kernel: PID_MAX_LIMIT on 64-bit machines).
+const MaxPids = 1 << 22
+
 // planPids serves both versions, which share the file. The library is not used: it
 // drops 0, which the runtime spec wants passed on.
 func planPids(p *plan, limit int64) {
 	value := "max"
+	if limit > MaxPids {
+		p.invalid("pids.limit", "%d is more than %d, the most that Linux has", limit, MaxPids)
+		return
+	}
 	if limit >= 0 {
 		value = strconv.FormatInt(limit, 10)
 	}
@@ -159,20 +166,25 @@ func planBlockIOV1(p *plan, b *specs.LinuxBlockIO, has func(string) bool) {
 	if !has(weight) && has("blkio.bfq.weight") {
 		weight = "blkio.bfq.weight"
 	}
+	checked := func(field, file, device string, w uint16) {
+		if p.blockWeight(field, w) {
+			p.raw("blockIO."+field, file, device+fmt.Sprint(w))
+		}
+	}
 	if set(b.Weight) {
-		p.raw("blockIO.weight", weight, fmt.Sprint(*b.Weight))
+		checked("weight", weight, "", *b.Weight)
 	}
 	if set(b.LeafWeight) {
 		p.raw("blockIO.leafWeight", "blkio.leaf_weight", fmt.Sprint(*b.LeafWeight))
 	}
 	for i, d := range b.WeightDevice {
-		field := fmt.Sprintf("blockIO.weightDevice[%d]", i)
+		field := fmt.Sprintf("weightDevice[%d]", i)
 		device := fmt.Sprintf("%d:%d", d.Major, d.Minor)
 		if set(d.Weight) {
-			p.raw(field, weight+"_device", fmt.Sprintf("%s %d", device, *d.Weight))
+			checked(field, weight+"_device", device+" ", *d.Weight)
 		}
 		if set(d.LeafWeight) {
-			p.raw(field, "blkio.leaf_weight_device", fmt.Sprintf("%s %d", device, *d.LeafWeight))
+			p.raw("blockIO."+field, "blkio.leaf_weight_device", fmt.Sprintf("%s %d", device, *d.LeafWeight))
 		}
 	}
 	throttle := func(field, file string, devices []specs.LinuxThrottleDevice) {

@@ -193,8 +193,7 @@ func planBlockIOV2(p *plan, b *specs.LinuxBlockIO, has func(string) bool) {
 		file, scale = "io.bfq.weight", func(w uint16) int { return int(w) }
 	}
 	weight := func(field, device string, w uint16) {
-		if w < 10 || w > 1000 {
-			p.invalid("blockIO."+field, "%d is not between 10 and 1000", w)
+		if !p.blockWeight(field, w) {
 			return
 		}
 		p.raw("blockIO."+field, file, device+strconv.Itoa(scale(w)))
