@@ -12,41 +12,38 @@ import (
 	"winbox/bench"
 )
 
-// program does what its argument says, some rounds of it where one is too short for Wine's clock of processor time, which
-// counts 10 ms. It prints the time of the shortest round and the processor time of each on average, in microseconds.
+// program does what its argument says, all of it as often as the other argument says. It prints how long it would take if
+// all of its parts took as long as the shortest, in nanoseconds: a part is so short that some are not interrupted on a
+// machine that has other things to do.
 const program = `
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <windows.h>
 
-static unsigned long long used(void)
-{
-	FILETIME c, e, k, u;
+/* So many times of each, in all and in a part. */
+enum { COMMITS = 10000, PART_COMMITS = 50, ALLOCATIONS = 1000000, PART_ALLOCATIONS = 5000 };
 
-	GetProcessTimes(GetCurrentProcess(), &c, &e, &k, &u);
-	return (((unsigned long long)k.dwHighDateTime << 32 | k.dwLowDateTime) +
-		((unsigned long long)u.dwHighDateTime << 32 | u.dwLowDateTime)) / 10;
-}
+static char *range; /* 64 MiB that are reserved */
 
-/* Does it once; 0 if there was no memory. */
-static int run(const char *what)
+/* Does a part; 0 if there was no memory. */
+static int part(const char *what)
 {
 	static void *kept[1000];
+	static unsigned n;
 	HANDLE heap = GetProcessHeap();
 	int i;
 
 	if (!strcmp(what, "commit")) /* 64 MiB, committed and released */
-		for (i = 0; i < 10000; i++) {
+		for (i = 0; i < PART_COMMITS; i++) {
 			char *p = VirtualAlloc(NULL, 64 << 20, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
 
 			if (!p)
 				return 0;
 			VirtualFree(p, 0, MEM_RELEASE);
 		}
-	else if (!strcmp(what, "touch")) { /* the same in a range that stays, with a page of each MiB written to */
-		char *range = VirtualAlloc(NULL, 64 << 20, MEM_RESERVE, PAGE_READWRITE);
-
-		for (i = 0; i < 10000; i++) {
+	else if (!strcmp(what, "touch")) /* the same in a range that stays, with a page of each MiB written to */
+		for (i = 0; i < PART_COMMITS; i++) {
 			size_t at;
 
 			if (!VirtualAlloc(range, 64 << 20, MEM_COMMIT, PAGE_READWRITE))
@@ -55,14 +52,13 @@ static int run(const char *what)
 				range[at] = 1;
 			VirtualFree(range, 64 << 20, MEM_DECOMMIT);
 		}
-		VirtualFree(range, 0, MEM_RELEASE);
-	} else /* a heap of which a thousand pieces are in use at a time */
-		for (i = 0; i < 1000000; i++) {
-			void **p = &kept[(i * 7919U) % 1000];
+	else /* a heap of which a thousand pieces are in use at a time */
+		for (i = 0; i < PART_ALLOCATIONS; i++, n++) {
+			void **p = &kept[n * 7919U % 1000];
 
 			if (*p)
 				HeapFree(heap, 0, *p);
-			*p = HeapAlloc(heap, 0, 16 + (i * 104729U) % 4096);
+			*p = HeapAlloc(heap, 0, 16 + n * 104729U % 4096);
 			if (!*p)
 				return 0;
 			*(char *)*p = 1;
@@ -72,29 +68,28 @@ static int run(const char *what)
 
 int main(int argc, char **argv)
 {
-	int rounds = strcmp(argv[1], "touch") ? 10 : 1, i;
-	unsigned long long best = -1ULL, before = used();
+	int parts = strcmp(argv[1], "heap") ? COMMITS / PART_COMMITS : ALLOCATIONS / PART_ALLOCATIONS, i;
+	long long best = 1LL << 62;
 	LARGE_INTEGER begin, end, frequency;
 
+	if (!strcmp(argv[1], "touch"))
+		range = VirtualAlloc(NULL, 64 << 20, MEM_RESERVE, PAGE_READWRITE);
 	QueryPerformanceFrequency(&frequency);
-	for (i = 0; i < rounds; i++) {
-		unsigned long long took;
-
+	for (i = 0; i < parts * atoi(argv[2]); i++) {
 		QueryPerformanceCounter(&begin);
-		if (!run(argv[1]))
+		if (!part(argv[1]))
 			return 3;
 		QueryPerformanceCounter(&end);
-		took = (end.QuadPart - begin.QuadPart) * 1000000 / frequency.QuadPart;
-		if (took < best)
-			best = took;
+		if (end.QuadPart - begin.QuadPart < best)
+			best = end.QuadPart - begin.QuadPart;
 	}
-	printf("%llu %llu\n", best, (used() - before) / rounds);
+	printf("%lld\n", best * parts * (1000000000 / frequency.QuadPart));
 	return 0;
 }
 `
 
 func main() {
-	runs := flag.Int("n", 10, "counted runs of each")
+	runs := flag.Int("n", 10, "counted launches of each")
 	only := flag.String("only", "", "measure only this: commit, touch or heap")
 	winbox := flag.String("winbox", "build/winbox", "the winbox to measure")
 	data := flag.String("data", "", "the data folder with a built runtime, for 32-bit programs too; empty for the host's Wine only")
@@ -138,39 +133,49 @@ func measure(runs int, winbox, data, runtime, only string) error {
 		if out, err := exec.Command(kind.compiler, "-O2", "-s", "-o", filepath.Join(folder, kind.exe), source).CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w: %s (Debian packages gcc-mingw-w64-x86-64 and gcc-mingw-w64-i686)", kind.exe, err, out)
 		}
-		for what, title := range map[string]string{
-			"commit": "64 MiB committed and released 10,000 times",
-			"touch":  "64 MiB of a range committed, 64 pages touched, decommitted 10,000 times",
-			"heap":   "1,000,000 HeapAllocs",
+		for _, work := range []struct {
+			what, title string
+			rounds      int
+		}{
+			{"commit", "64 MiB committed and released 10,000 times", 2},
+			{"touch", "64 MiB of a range committed, 64 pages touched, decommitted 10,000 times", 1},
+			{"heap", "1,000,000 HeapAllocs", 2},
 		} {
-			if only != "" && only != what {
+			if only != "" && only != work.what {
 				continue
 			}
-			// Of each, the processor times; what is compared is the time of the shortest round.
+			// The processor time, user's and kernel's, of all processes of a launch. What a start takes of it is measured too.
 			processor := map[string][]time.Duration{}
-			launch := func(commit string) func() (time.Duration, error) {
-				return func() (time.Duration, error) {
-					cmd := exec.Command(winbox, "--root", filepath.Join(dir, "state"), "launch", "--runtime", kind.runtime, "--memory", "1g", "--commit", commit, kind.exe, what)
+			launch := func(name, commit string, rounds int) bench.Contender {
+				return bench.Contender{Name: name, Run: func() (time.Duration, error) {
+					cmd := exec.Command(winbox, "--root", filepath.Join(dir, "state"), "launch", "--runtime", kind.runtime, "--memory", "1g", "--commit", commit,
+						kind.exe, work.what, fmt.Sprint(rounds))
 					cmd.Dir, cmd.Env = folder, append(os.Environ(), "WINBOX_DATA="+kind.data)
 					out, err := cmd.Output()
-					var shortest, used time.Duration
-					if n, scanErr := fmt.Sscan(string(out), (*int64)(&shortest), (*int64)(&used)); n != 2 || err != nil {
+					var shortest int64
+					if n, scanErr := fmt.Sscan(string(out), &shortest); n != 1 || err != nil {
 						return 0, fmt.Errorf("printed %q: %w", out, errors.Join(err, scanErr))
 					}
-					processor[commit] = append(processor[commit], used*time.Microsecond)
-					return shortest * time.Microsecond, nil
-				}
+					processor[name] = append(processor[name], cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
+					return time.Duration(shortest), nil
+				}}
 			}
 			results, err := bench.Compare(runs, []bench.Contender{
-				{Name: "counted", Run: launch("1g")}, {Name: "not counted", Run: launch("off")},
+				launch("start, counted", "1g", 0), launch("start, not counted", "off", 0),
+				launch("counted", "1g", work.rounds), launch("not counted", "off", work.rounds),
 			})
 			if err != nil {
 				return err
 			}
-			bench.Print(os.Stdout, kind.name+": shortest round, "+title, results)
-			bench.Print(os.Stdout, kind.name+": processor time of a round, "+title, []bench.Result{
-				bench.NewResult("counted", processor["1g"][1:]), bench.NewResult("not counted", processor["off"][1:]),
-			})
+			bench.Print(os.Stdout, kind.name+": by the shortest parts, "+work.title, results[2:])
+			// Of the shortest launches, what a round has taken.
+			round := func(name string) bench.Result {
+				start, all := bench.NewResult("", processor["start, "+name][1:]), bench.NewResult("", processor[name][1:])
+				each := func(d time.Duration) time.Duration { return (d - start.Min()) / time.Duration(work.rounds) }
+				return bench.NewResult(name, []time.Duration{each(all.Min()), each(all.Median())})
+			}
+			bench.Print(os.Stdout, kind.name+": processor time of a round on average, in the best launch and the median, "+work.title,
+				[]bench.Result{round("counted"), round("not counted")})
 		}
 	}
 	return nil
