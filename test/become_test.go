@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/console"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -51,5 +52,20 @@ func TestBecome(t *testing.T) {
 				t.Errorf("exit code %d, output %q, error %q", c.code(), out, c.err.String())
 			}
 		})
+	}
+}
+
+// TestBecomeTerminal types Ctrl-C to a 32-bit program of the new WoW64, which is of the console's process group as others are.
+func TestBecomeTerminal(t *testing.T) {
+	t.Parallel()
+	b := newRuntimeBox(t, "new")
+	c := b.launch(machines[1].build(t, "console.exe", "console"))
+	s := c.attach(console.WinSize{Width: 93, Height: 37})
+	s.shows(t, `console=1window=93x37`)
+	if _, err := s.Write([]byte{3}); err != nil {
+		t.Error(err)
+	}
+	if c.wait(); c.code() != 130 {
+		t.Errorf("exit code %d after Ctrl-C", c.code())
 	}
 }

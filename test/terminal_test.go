@@ -102,7 +102,7 @@ func TestTerminal(t *testing.T) {
 		if _, err := s.Write([]byte{3}); err != nil {
 			t.Error(err)
 		}
-		if c.wait(); c.code() < 0 {
+		if c.wait(); c.code() != 130 {
 			t.Errorf("exit code %d after Ctrl-C", c.code())
 		}
 	})

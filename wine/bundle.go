@@ -272,6 +272,9 @@ func (b *Bundle) Container(t *Template, scratch Scratch) (*Container, error) {
 	given = append(given, r.preloadMounts(scratch, p.User.UID, p.User.GID, b.wishes.space)...)
 	given = append(given, t.localeMount(b.wishes.encoding, scratch, r.DataDir), t.pipesMount())
 	given = append(given, t.stopMounts()...)
+	if r == t.Runtime {
+		given = append(given, t.kernelbaseMounts()...)
+	}
 	spec.Mounts = slices.Concat(own, given, onDrives)
 
 	// Now the program can be seen where it will be.

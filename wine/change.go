@@ -3,10 +3,14 @@ package wine
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // A change is one to machine code of Wine's. It is made only where the code before it is found in the file exactly once,
@@ -164,4 +168,44 @@ func allowSmallStacks(tree string, w *Runtime) (uint64, error) {
 		return 0, err
 	}
 	return smallestStack, nil
+}
+
+// kernelbaseFile is the library with the handler of console events that is asked last.
+const kernelbaseFile = "kernelbase.dll"
+
+// kernelbase is the template's copy of it, if there is one.
+func (t *Template) kernelbase() string { return filepath.Join(t.Dir, kernelbaseFile) }
+
+// makeKernelbase makes a copy in which that handler ends the process with STATUS_CONTROL_C_EXIT, as on Windows and as Wine 10
+// has it for Ctrl-C. In Wine 8 it ends it with 0, and who typed Ctrl-C could not tell that from a program that has done what it
+// should. (For other ways to stop a program, boot/stop.c does the same in the process.) What it would have said among Wine's
+// debugging output is left out; it is where the longer code has room. There is no copy of another version.
+func (t *Template) makeKernelbase() error {
+	data, err := os.ReadFile(filepath.Join(t.Runtime.root, t.Runtime.WindowsDir, kernelbaseFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // what is wrong with such a Wine is for others to say
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(t.kernelbase(), stripPE(data), 0o644); err != nil {
+		return err
+	}
+	made, err := makeChanges(change{t.kernelbase(),
+		// sub $0x38,%rsp; testb $1,__wine_dbch_console; jne; xor %ecx,%ecx; call *RtlExitUserProcess; mov %ecx,0x28(%rsp)
+		"48 83 ec 38 f6 05 .. .. .. .. 01 75 08 31 c9 ff 15 .. .. .. .. 89 4c 24 28 4c 8d 0d",
+		// mov $STATUS_CONTROL_C_EXIT,%ecx; nopw
+		".. .. .. .. b9 3a 01 00 c0 66 0f 1f 44 00 00 .. .. .. .. .. .. .. .. .. .. .. .. .."})
+	if made || err != nil {
+		return err
+	}
+	return os.Remove(t.kernelbase())
+}
+
+// kernelbaseMounts is the mount of the copy over Wine's own, if there is a copy.
+func (t *Template) kernelbaseMounts() []specs.Mount {
+	if !isFile(t.kernelbase()) {
+		return nil
+	}
+	return []specs.Mount{bindFile(t.kernelbase(), path.Join(t.Runtime.WindowsDir, kernelbaseFile))}
 }

@@ -127,7 +127,7 @@ func (t *Template) Container(opt Options) (*Container, error) {
 			return nil, fmt.Errorf("encoding: %w", err)
 		}
 		spec.Mounts = append(spec.Mounts, t.localeMount(opt.Encoding, opt.Preload, t.Runtime.DataDir), t.pipesMount())
-		spec.Mounts = append(spec.Mounts, t.stopMounts()...)
+		spec.Mounts = append(append(spec.Mounts, t.stopMounts()...), t.kernelbaseMounts()...)
 		if args, err = t.Runtime.command(opt.Machine, program, opt.Bridge); err != nil {
 			return nil, err
 		}

@@ -16,7 +16,7 @@ import (
 )
 
 // templateFormat goes into the digest: raise it when what Prepare makes changes.
-const templateFormat = 23
+const templateFormat = 24
 
 // A Runner runs one container to its end and returns the exit code of its main process. When that process has ended
 // it must give the wineserver the chance to write the registry: wait for it, or end it with SIGTERM, never SIGKILL.
@@ -29,7 +29,7 @@ type Progress func(step string, done, total int)
 type Template struct {
 	// Runtime is the Wine that the template was made with.
 	Runtime *Runtime
-	// Dir holds `root`, the skeleton root file system, `prefix`, and the table of locales.
+	// Dir holds `root`, the skeleton root file system, `prefix`, and files that are mounted over Wine's.
 	Dir string
 	// Hold keeps template and runtime from being removed until the folder of a container says that they are used:
 	// [Scratch.Make] closes it. It may be nil.
@@ -156,7 +156,7 @@ func (t *Template) make(ctx context.Context, run Runner, progress Progress) (err
 		return err
 	}
 	step(3)
-	if err := errors.Join(draft.editRegistry(), draft.makeLocales(), os.WriteFile(draft.pipes(), pipesAMD64, 0o644)); err != nil {
+	if err := errors.Join(draft.editRegistry(), draft.makeLocales(), draft.makeKernelbase(), os.WriteFile(draft.pipes(), pipesAMD64, 0o644)); err != nil {
 		return err
 	}
 	step(4)

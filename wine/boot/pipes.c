@@ -275,6 +275,10 @@ struct parameters {
 	WCHAR         *environment;
 	ULONG          x, y, width, height, columns, rows, fill, window_flags, show;
 	UNICODE_STRING title, desktop, shell, runtime;
+	UCHAR          directories[32][24]; /* of each drive */
+	ULONG_PTR      environment_size, environment_version;
+	void          *packages;
+	ULONG          group;
 };
 
 /* PS_ATTRIBUTE_LIST, of one that names the image. */
@@ -318,6 +322,7 @@ static BOOL become(const WCHAR *name, const WCHAR *line)
 		for (int i = 0; i < 3; i++)
 			given->stream[i] = own->stream[i];
 		given->show = own->show;
+		given->group = own->group; /* who get the console's events */
 		if (!RtlDosPathNameToNtPathName_U(name, &path, NULL, NULL)) {
 			SetLastError(ERROR_FILE_NOT_FOUND);
 			return FALSE;
