@@ -21,6 +21,7 @@ import (
 	"winbox/images/hive"
 	"winbox/images/layer"
 	"winbox/images/store"
+	"winbox/preload"
 )
 
 // windowsPlatform is that of the images that are converted.
@@ -77,6 +78,7 @@ type converter struct {
 	user     string
 	// programs are the paths of programs, by those in lower case.
 	programs map[string]string
+	names    nameSet
 	skipped  skipped
 	config   v1.ConfigFile
 	manifest v1.Manifest
@@ -86,6 +88,8 @@ type converter struct {
 type skipped struct {
 	counts map[string]int
 	first  map[string]string
+	// state are the files that Windows itself keeps.
+	state size
 }
 
 func (s *skipped) add(what, which string) {
@@ -109,6 +113,10 @@ func (s *skipped) tell(warn func(string)) {
 			text += fmt.Sprintf(" and %d more", n-1)
 		}
 		warn(text)
+	}
+	if s.state.files > 0 {
+		warn(fmt.Sprintf("left out: files that Windows keeps for itself (component store, configuration, logs): %d, of %s",
+			s.state.files, preload.FormatSize(uint64(s.state.bytes))))
 	}
 }
 
@@ -153,6 +161,7 @@ func (c *converter) convert(image v1.Image) (d store.Descriptor, err error) {
 	if config.Config.User != "" {
 		c.skipped.add("the user: programs run as the container's root, or as who runs it says", config.Config.User)
 	}
+	c.names.found.tell(c.Warn)
 	c.skipped.tell(c.Warn)
 	data, err := json.Marshal(c.config)
 	if err != nil {
@@ -229,7 +238,7 @@ func (c *converter) layer(l v1.Layer, compressed int64, want v1.Hash) error {
 }
 
 func (s *skipped) clone() skipped {
-	n := skipped{}
+	n := skipped{state: s.state}
 	for what, count := range s.counts {
 		n.add(what, s.first[what])
 		n.counts[what] = count
@@ -307,11 +316,16 @@ func (c *converter) entry(h *tar.Header, data io.Reader, to *tar.Writer, hives m
 	case lower == "users/"+strings.ToLower(c.user)+"/ntuser.dat":
 		return 0, c.readHive("ntuser.dat", h, data, hives)
 	case isState(lower):
+		if h.Typeflag == tar.TypeReg {
+			c.skipped.state.files++
+			c.skipped.state.bytes += h.Size
+		}
 		return 0, nil
 	case strings.HasPrefix(lower, "windows/system32/drivers/") || strings.HasSuffix(lower, ".sys") && strings.HasPrefix(lower, "windows/"):
 		c.skipped.add("drivers", rel)
 		return 0, nil
 	}
+	c.names.add(rel, c.Warn)
 	n := &tar.Header{Name: rel, Typeflag: h.Typeflag, Mode: 0o644, ModTime: h.ModTime, Size: h.Size, Format: tar.FormatPAX}
 	switch h.Typeflag {
 	case tar.TypeReg:

@@ -783,6 +783,41 @@ func TestSaveLoad(t *testing.T) {
 	}
 }
 
+// TestImportWarns warns of names of an image, of all its layers, that Windows would not tell apart.
+func TestImportWarns(t *testing.T) {
+	file := func(name string) tar.Header { return tar.Header{Name: name, Typeflag: tar.TypeReg} }
+	for _, test := range []struct {
+		layers [][]tar.Header
+		want   string
+	}{
+		{[][]tar.Header{{file("app/Readme"), file("app/README")}}, `"app/README" and "app/Readme" differ in case only`},
+		{[][]tar.Header{{file("app/Readme")}, {file("app/README")}}, `"app/README" and "app/Readme" differ in case only`},
+		{[][]tar.Header{{file("App/a")}, {file("app/b")}}, `"App" and "app" differ in case only`},
+		{[][]tar.Header{{file("app/Readme")}, {file("app/Readme"), file("app/other"), file("other/README")}}, ""},
+		{[][]tar.Header{{file("app/Readme")}, {file("app/.wh.Readme"), file("app/README")}}, ""},
+		{[][]tar.Header{{file("app/sub/Readme")}, {file("app/sub/.wh..wh..opq"), file("app/sub/README")}}, ""},
+		{[][]tar.Header{{file("app/sub/Readme"), file("app/sub/README")}, {file("app/.wh.sub")}, {file("app/sub/x")}}, ""},
+		{[][]tar.Header{{file("usr/share/terminfo/A/x"), file("usr/share/terminfo/a/x")}}, ""},
+	} {
+		image := empty.Image
+		for _, entries := range test.layers {
+			var err error
+			if image, err = mutate.AppendLayers(image, static.NewLayer(tarOf(t, entries...), types.OCIUncompressedLayer)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var warnings []string
+		opt := options()
+		opt.Warn = func(text string) { warnings = append(warnings, text) }
+		if _, err := Import(t.Context(), newStore(t), platformed(t, image), "warns", opt); err != nil {
+			t.Errorf("%v: %v", test.layers, err)
+		}
+		if got := strings.Join(warnings, "; "); (got != "") != (test.want != "") || !strings.Contains(got, test.want) {
+			t.Errorf("%v: %q, want %q", test.layers, got, test.want)
+		}
+	}
+}
+
 // TestUnpackStored unpacks layers that replace and remove what is below them.
 func TestUnpackStored(t *testing.T) {
 	image := platformed(t, empty.Image)

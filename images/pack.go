@@ -224,10 +224,10 @@ func (p *packer) walk(do func(name string, entry fs.DirEntry) error) error {
 // survey looks at all files: which are programs, and what Windows would not tell apart.
 func (p *packer) survey() error {
 	p.sizes = make([]size, len(p.Layers)+classes)
-	warned := 0
+	var found collisions
 	err := p.walk(func(name string, entry fs.DirEntry) error {
 		if entry.IsDir() {
-			return p.collisions(name, &warned)
+			return p.collisions(name, &found)
 		}
 		if !entry.Type().IsRegular() {
 			return nil
@@ -242,39 +242,22 @@ func (p *packer) survey() error {
 		return nil
 	})
 	if err == nil && p.only == "" {
-		err = p.collisions(".", &warned)
+		err = p.collisions(".", &found)
 	}
-	if warned > maxWarnings {
-		p.Warn(fmt.Sprintf("%d more names differ in case only", warned-maxWarnings))
-	}
+	found.tell(p.Warn)
 	return err
 }
 
-const maxWarnings = 10
-
-// collisions warns of names in a folder that differ in case only: a Windows program finds one of them.
-func (p *packer) collisions(dir string, warned *int) error {
+// collisions looks for names in a folder that Windows would not tell apart.
+func (p *packer) collisions(dir string, found *collisions) error {
 	f, err := p.root.Open(dir)
 	if err != nil {
 		return err
 	}
 	names, err := f.Readdirnames(-1)
 	f.Close()
-	if err != nil {
-		return err
-	}
-	slices.Sort(names)
-	seen := make(map[string]string, len(names))
-	for _, name := range names {
-		lower := strings.ToLower(name)
-		if other, ok := seen[lower]; ok {
-			if *warned++; *warned <= maxWarnings {
-				p.Warn(fmt.Sprintf("%q and %q differ in case only: a Windows program finds one of them", path.Join(dir, other), path.Join(dir, name)))
-			}
-		}
-		seen[lower] = name
-	}
-	return nil
+	found.folder(dir, names, p.Warn)
+	return err
 }
 
 // runnable tells whether a file is a program for this kind of machine.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -96,6 +97,15 @@ func importImage(ctx context.Context, s *store.Store, image v1.Image, called str
 	}
 	if err := i.layers(manifest.Layers, layers, config.RootFS.DiffIDs, open); err != nil {
 		return d, err
+	}
+	if opt.Warn != nil {
+		var diffIDs []store.Digest
+		for _, id := range config.RootFS.DiffIDs {
+			diffIDs = append(diffIDs, store.Digest(id.String()))
+		}
+		if err := warnOfCollisions(s, diffIDs, opt.Warn); err != nil {
+			return d, err
+		}
 	}
 	if _, err := s.Put(ctx, text); err != nil {
 		return d, err
@@ -304,7 +314,7 @@ func UnpackStored(ctx context.Context, s *store.Store, called, to string, limits
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("unpack %s: %w", called, s.Explain(err)), os.RemoveAll(to))
+			err = errors.Join(fmt.Errorf("unpack %s: %w", called, store.ExplainAt(filepath.Dir(to), err)), os.RemoveAll(to))
 		}
 	}()
 	for n, d := range image.Manifest.Layers {

@@ -89,6 +89,8 @@ func TestImageConvert(t *testing.T) {
 			tar.Header{Name: "Files", Typeflag: tar.TypeDir}, tar.Header{Name: `Files\Program Files`, Typeflag: tar.TypeDir},
 			windowsFile("Files/Program Files/App/7za.exe", readFile(t, sevenZip(t))), windowsFile("Files/Program Files/App/old.txt", "old"),
 			windowsFile("Files/data/in.txt", "in"), windowsFile("Files/Windows/System32/drivers/x.sys", "x"),
+			windowsFile("Files/Windows/WinSxS/one", "12345"), windowsFile("Files/Windows/Logs/two", "123"),
+			windowsFile("Files/data/two/Readme", "1"), windowsFile("Files/data/two/README", "2"),
 			tar.Header{Name: "Files/data/hard.txt", Typeflag: tar.TypeLink, Linkname: "Files/data/in.txt"},
 			tar.Header{Name: "Files/data/link.txt", Typeflag: tar.TypeSymlink, Linkname: `C:\data\in.txt`},
 			tar.Header{Name: "Files/data/away.txt", Typeflag: tar.TypeSymlink, Linkname: `\\?\Volume{1}\x`},
@@ -129,6 +131,7 @@ func TestImageConvert(t *testing.T) {
 		t.Fatalf("exit code %d\n%s", c.code(), c.err.String())
 	}
 	for _, want := range []string{`layers of Windows itself: "layer 1 of 4" and 1 more`, `drivers: "Windows/System32/drivers/x.sys"`, `lead elsewhere: "data/away.txt"`,
+		`files that Windows keeps for itself (component store, configuration, logs): 2, of 8 B`, `"data/two/README" and another name differ in case only`,
 		`services and drivers of the registry`, `registry keys of Windows itself`, `the user`} {
 		if !strings.Contains(c.err.String(), want) {
 			t.Errorf("it does not say %s:\n%s", want, c.err.String())

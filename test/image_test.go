@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"maps"
+	"math/rand/v2"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -21,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"golang.org/x/sys/unix"
 )
 
 // images runs `winbox image` and gives what it prints; it must succeed.
@@ -343,6 +345,20 @@ func TestImageKilled(t *testing.T) {
 			t.Errorf("%s was killed %d times", verb, killed)
 		}
 	}
+	// Where winbox itself is killed, nobody removes the half bundle until prune does.
+	b.images("pack", program, "-t", "seven")
+	for at := 40; at < 200; at += 30 {
+		if err := os.RemoveAll(bundle); err != nil {
+			t.Fatal(err)
+		}
+		done := inject(t, injection{At: at, Dir: b.dir, Args: append([]string{"env", b.env[0], b.env[1], b.winbox, "--root", b.root}, "image", "unpack", "seven", bundle)})
+		if c := b.call("image", "prune").wait(); c.code() != 0 {
+			t.Errorf("prune after %s: %s", done.Call, c.err.String())
+		}
+		if left, err := filepath.Glob(filepath.Join(filepath.Dir(bundle), ".*")); len(left) > 0 || err != nil {
+			t.Errorf("killed at %s: %v, %v", done.Call, left, err)
+		}
+	}
 	if c := b.call("image", "prune", "--all").wait(); c.code() != 0 {
 		t.Errorf("prune: %s", c.err.String())
 	}
@@ -352,6 +368,53 @@ func TestImageKilled(t *testing.T) {
 	for _, dir := range []string{"layers", "blobs/sha256", "ingest"} {
 		if left, err := os.ReadDir(filepath.Join(b.data(), "images", dir)); len(left) > 0 || err != nil {
 			t.Errorf("%s: %v, %v", dir, left, err)
+		}
+	}
+}
+
+// TestImageFull fills the disk by pack, pull, load and unpack: they say so, and leave nothing.
+func TestImageFull(t *testing.T) {
+	t.Parallel()
+	small := t.TempDir()
+	if err := unix.Mount("tmpfs", small, "tmpfs", 0, "size=2m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(small, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	web := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(web.Close)
+	name := strings.TrimPrefix(web.URL, "http://") + "/seven"
+	b := newImageBox(t)
+	app := filepath.Join(b.dir, "app")
+	writeFile(t, app, "7za.exe", []byte(readFile(t, sevenZip(t))))
+	media := make([]byte, 4<<20)
+	rand.NewChaCha8([32]byte{1}).Read(media)
+	writeFile(t, app, "media.bin", media)
+	archive := filepath.Join(b.dir, "app.tar")
+	b.images("pack", app, "-t", "seven")
+	b.images("push", "seven", name)
+	b.images("save", "seven", "-o", archive)
+	if line := b.call("image", "unpack", "seven", filepath.Join(small, "bundle")).wait().wantLine(1); !strings.Contains(line, "the disk of "+small) {
+		t.Errorf("unpack: %s", line)
+	}
+	if left, err := os.ReadDir(small); len(left) > 0 || err != nil {
+		t.Errorf("unpack left %v, %v", left, err)
+	}
+	b.env[0] = "WINBOX_DATA=" + small
+	for _, words := range [][]string{{"pack", app, "-t", "seven"}, {"pull", name}, {"load", archive}} {
+		if line := b.call(append([]string{"image"}, words...)...).wait().wantLine(1); !strings.Contains(line, "the disk of "+small) || !strings.Contains(line, "is full") {
+			t.Errorf("%s: %s", words, line)
+		}
+		if text := b.images("ls"); strings.Count(text, "\n") != 1 {
+			t.Errorf("%s: %s", words, text)
+		}
+		for _, dir := range []string{"layers", "blobs/sha256", "ingest"} {
+			if left, err := os.ReadDir(filepath.Join(small, "images", dir)); len(left) > 0 || err != nil {
+				t.Errorf("%s: %s: %v, %v", words, dir, left, err)
+			}
 		}
 	}
 }

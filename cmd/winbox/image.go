@@ -292,7 +292,8 @@ func (g *globals) images(ctx context.Context, r *request.Request, in io.Reader, 
 
 // unpackBundle makes a bundle of an image.
 func (g *globals) unpackBundle(c *cli.Context, r *request.Request) error {
-	image, err := store.Open(g.dataRoot).Find(r.Args[0])
+	images := store.Open(g.dataRoot)
+	image, err := images.Find(r.Args[0])
 	if err != nil {
 		return err
 	}
@@ -302,6 +303,10 @@ func (g *globals) unpackBundle(c *cli.Context, r *request.Request) error {
 		return err
 	}
 	defer lock.Close()
+	forget, err := images.NoteDraft(dir)
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
 	r.Args[1] = filepath.Join(dir, "rootfs")
 	err = g.images(c.Context, r, nil, c.App.Writer)
 	var spec *specs.Spec
@@ -325,7 +330,7 @@ func (g *globals) unpackBundle(c *cli.Context, r *request.Request) error {
 	if err != nil {
 		os.RemoveAll(dir)
 	}
-	return err
+	return errors.Join(err, forget())
 }
 
 // draftBundle makes the folder beside a bundle that becomes it when it is complete. What is left of one that was killed,

@@ -36,7 +36,7 @@ func (m *merger) merge(from, onto int, name string, depth int) error {
 	if depth > maxName/2 {
 		return errors.New("too many folders in each other")
 	}
-	if isOpaque(from) {
+	if IsOpaque(from) {
 		if err := clear(onto); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -141,7 +141,8 @@ func takeOver(from, onto int) error {
 	return unix.UtimesNanoAt(onto, ".", []unix.Timespec{st.Mtim, st.Mtim}, 0)
 }
 
-func isOpaque(fd int) bool {
+// IsOpaque tells whether an unpacked folder, which is open, hides what layers below have in it.
+func IsOpaque(fd int) bool {
 	var value [1]byte
 	n, err := unix.Fgetxattr(fd, opaqueAttribute, value[:])
 	return err == nil && n == 1 && value[0] == 'y'

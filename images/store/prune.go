@@ -27,6 +27,8 @@ type Pruned struct {
 	Size int64 `json:"size"`
 
 	path string
+	// note is what names a draft that lies elsewhere.
+	note string
 }
 
 // PruneOptions say what goes.
@@ -123,6 +125,16 @@ func (s *Store) prune(ctx context.Context, opt PruneOptions) (list []Pruned, err
 				continue
 			}
 			p := Pruned{Kind: kind.name, Name: entry.Name(), path: filepath.Join(s.Dir(), kind.dir, entry.Name())}
+			if kind.name == "draft" && strings.HasPrefix(entry.Name(), noted) {
+				lock, err := p.follow()
+				if err != nil {
+					return nil, err
+				}
+				if lock == nil {
+					continue
+				}
+				defer lock.Close()
+			}
 			if kind.name != "draft" {
 				p.Name = digestPrefix + p.Name
 			}
@@ -166,8 +178,50 @@ func (s *Store) prune(ctx context.Context, opt PruneOptions) (list []Pruned, err
 				return nil, err
 			}
 		}
+		if p.note != "" {
+			if err := os.Remove(p.note); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return list, nil
+}
+
+// noted begins the names of links in ingest that name drafts elsewhere.
+const noted = "bundle-"
+
+// NoteDraft notes a folder outside of the store that whoever makes it has locked (flock(2)) until it is done, so that
+// [Store.Prune] removes it when its maker was killed. forget is for its end. The store must be there.
+func (s *Store) NoteDraft(dir string) (forget func() error, err error) {
+	if dir, err = filepath.Abs(dir); err != nil {
+		return nil, err
+	}
+	note := filepath.Join(s.ingestDir(), noted+DigestOf([]byte(dir)).hex())
+	if err := os.Symlink(dir, note); err != nil && !errors.Is(err, fs.ErrExist) { // one that was killed may have left it
+		return nil, s.Explain(err)
+	}
+	return func() error { return os.Remove(note) }, nil
+}
+
+// follow makes of a note the draft that it names, and locks that; nil is for one that somebody makes. Without a draft, the
+// note itself is what is left.
+func (p *Pruned) follow() (*os.File, error) {
+	dir, err := os.Readlink(p.path)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return os.Open(filepath.Dir(p.path))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(lock, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, lock.Close()
+	}
+	p.Name, p.path, p.note = dir, dir, p.path
+	return lock, nil
 }
 
 // diskUsage is what a file or tree takes on disk, each file once.

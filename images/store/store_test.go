@@ -221,6 +221,60 @@ func TestPruneWaits(t *testing.T) {
 	}
 }
 
+// TestPruneDrafts removes drafts outside of the store that nobody makes any more.
+func TestPruneDrafts(t *testing.T) {
+	s := Open(t.TempDir())
+	hold, err := s.Hold()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hold.Close()
+	drafts := t.TempDir()
+	forget := make(map[string]func() error)
+	for _, name := range []string{"left", "made", "gone", "done"} {
+		dir := filepath.Join(drafts, name)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the second takes the place of one that was killed
+			if forget[name], err = s.NoteDraft(dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	made, err := os.Open(filepath.Join(drafts, "made"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(flock(made, unix.LOCK_EX), os.Remove(filepath.Join(drafts, "gone")), forget["done"]()); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		dry    bool
+		pruned int
+		left   string
+	}{{true, 2, "[done left made]"}, {false, 2, "[done made]"}, {false, 0, "[done made]"}} {
+		list, err := s.Prune(t.Context(), PruneOptions{Dry: step.dry})
+		if err != nil || len(list) != step.pruned {
+			t.Errorf("%+v: pruned %+v, %v", step, list, err)
+		}
+		var left []string
+		entries, err := os.ReadDir(drafts)
+		for _, e := range entries {
+			left = append(left, e.Name())
+		}
+		if fmt.Sprint(left) != step.left || err != nil {
+			t.Errorf("%+v: left %v, %v", step, left, err)
+		}
+	}
+	if err := errors.Join(made.Close(), forget["made"]()); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(s.ingestDir()); len(left) > 0 || err != nil {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
 // TestBlobGoesOn suspends a blob and goes on with it, as after a broken download.
 func TestBlobGoesOn(t *testing.T) {
 	s := Open(t.TempDir())
