@@ -46,7 +46,7 @@ type named struct {
 func Load(ctx context.Context, s *store.Store, from, called string, opt Options) (names []string, err error) {
 	list, clean, err := openAll(from, s.Draft, opt.Limits)
 	if err != nil {
-		return nil, fmt.Errorf("load %s: %w", from, err)
+		return nil, fmt.Errorf("load %s: %w", from, s.Explain(err))
 	}
 	defer func() { err = errors.Join(err, clean()) }()
 	if called != "" && len(list) != 1 {

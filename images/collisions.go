@@ -114,30 +114,38 @@ func (c *collisions) walk(layers []*os.Root, dir string, warn func(string)) erro
 	return nil
 }
 
-// A nameSet finds names that differ in case only while layers are converted. It keeps sums, not names, of which there may
-// be many.
+// A nameSet finds such names while layers are converted. It keeps sums of paths, of which there may be many.
 type nameSet struct {
 	seed  maphash.Seed
-	names map[uint64]uint64 // by the sum of the name in lower case, that of the name
-	found collisions
+	names map[uint64]uint64 // by the sum of the path in lower case, that of the path
+	found []string          // the first ones
+	count collisions
 }
 
-// add adds the path of an entry; one that begins with the mark of a whiteout removes that path.
-func (s *nameSet) add(name string, warn func(string)) {
+// add adds the path of an entry; one with the mark of a whiteout removes the path.
+func (s *nameSet) add(name string) {
 	if s.names == nil {
 		s.seed, s.names = maphash.MakeSeed(), make(map[uint64]uint64)
 	}
 	dir, base := path.Split(name)
-	gone, whiteout := strings.CutPrefix(base, ".wh.")
-	lower, sum := maphash.String(s.seed, strings.ToLower(dir+gone)), maphash.String(s.seed, dir+gone)
+	base, whiteout := strings.CutPrefix(base, ".wh.")
+	lower, sum := maphash.String(s.seed, strings.ToLower(dir+base)), maphash.String(s.seed, dir+base)
 	if whiteout {
 		delete(s.names, lower)
 		return
 	}
 	if old, ok := s.names[lower]; ok && old != sum {
-		if s.found++; s.found <= maxWarnings {
-			warn(fmt.Sprintf("%q and another name differ in case only: a Windows program finds one of them", name))
+		if s.count++; s.count <= maxWarnings {
+			s.found = append(s.found, name)
 		}
 	}
 	s.names[lower] = sum
+}
+
+// tell warns of them.
+func (s *nameSet) tell(warn func(string)) {
+	for _, name := range s.found {
+		warn(fmt.Sprintf("%q and another name differ in case only: a Windows program finds one of them", name))
+	}
+	s.count.tell(warn)
 }

@@ -161,7 +161,7 @@ func (c *converter) convert(image v1.Image) (d store.Descriptor, err error) {
 	if config.Config.User != "" {
 		c.skipped.add("the user: programs run as the container's root, or as who runs it says", config.Config.User)
 	}
-	c.names.found.tell(c.Warn)
+	c.names.tell(c.Warn)
 	c.skipped.tell(c.Warn)
 	data, err := json.Marshal(c.config)
 	if err != nil {
@@ -325,7 +325,7 @@ func (c *converter) entry(h *tar.Header, data io.Reader, to *tar.Writer, hives m
 		c.skipped.add("drivers", rel)
 		return 0, nil
 	}
-	c.names.add(rel, c.Warn)
+	c.names.add(rel)
 	n := &tar.Header{Name: rel, Typeflag: h.Typeflag, Mode: 0o644, ModTime: h.ModTime, Size: h.Size, Format: tar.FormatPAX}
 	switch h.Typeflag {
 	case tar.TypeReg:

@@ -131,7 +131,7 @@ func TestImageConvert(t *testing.T) {
 		t.Fatalf("exit code %d\n%s", c.code(), c.err.String())
 	}
 	for _, want := range []string{`layers of Windows itself: "layer 1 of 4" and 1 more`, `drivers: "Windows/System32/drivers/x.sys"`, `lead elsewhere: "data/away.txt"`,
-		`files that Windows keeps for itself (component store, configuration, logs): 2, of 8 B`, `"data/two/README" and another name differ in case only`,
+		`files that Windows keeps for itself (component store, configuration, logs): 2, of 8 bytes`, `"data/two/README" and another name differ in case only`,
 		`services and drivers of the registry`, `registry keys of Windows itself`, `the user`} {
 		if !strings.Contains(c.err.String(), want) {
 			t.Errorf("it does not say %s:\n%s", want, c.err.String())

@@ -42,15 +42,23 @@ func (c *command) run() error {
 	if verb == nil {
 		return fmt.Errorf("image %q: winbox and winbox-images are not of the same version: install both", c.Verb)
 	}
+	var hold *store.Hold
 	if c.Verb != "prune" { // which waits for the others' end
-		hold, err := c.store.Hold()
-		if err != nil {
+		var err error
+		if hold, err = c.store.Hold(); err != nil {
 			return err
 		}
 		defer hold.Close()
 	}
 	defer c.bar.done()
-	return verb()
+	err := verb()
+	if store.IsFull(err) { // what came of the image only fills the disk
+		hold.Close()
+		if _, pruneErr := c.store.Prune(c.ctx, store.PruneOptions{Try: true}); !errors.Is(pruneErr, store.ErrBusy) {
+			err = errors.Join(err, pruneErr)
+		}
+	}
+	return err
 }
 
 func (c *command) warn(text string) {

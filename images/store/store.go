@@ -181,7 +181,7 @@ func same(f *os.File, name string) bool {
 
 // Explain adds to an error what its user can do about it.
 func (s *Store) Explain(err error) error {
-	if full(err) {
+	if IsFull(err) {
 		return fmt.Errorf("the disk of %s is full: remove what is not needed there, or run `winbox image prune` (%w)", s.Dir(), err)
 	}
 	return err
@@ -189,13 +189,14 @@ func (s *Store) Explain(err error) error {
 
 // ExplainAt does so for an error of what is written to another folder than the store's.
 func ExplainAt(dir string, err error) error {
-	if full(err) {
+	if IsFull(err) {
 		return fmt.Errorf("the disk of %s is full: remove what is not needed there (%w)", dir, err)
 	}
 	return err
 }
 
-func full(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+// IsFull tells whether a disk, or the caller's quota of it, is full.
+func IsFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 // replace writes a file as a whole or not at all, and so that it outlives the machine's end. Others that replace it at the
 // same time, if any, write the same.
