@@ -480,20 +480,26 @@ func untar(file, to string) error {
 
 // treeSize adds up the sizes of the files of a tree, each once.
 func treeSize(dir string) (size int64, err error) {
+	var top syscall.Stat_t
+	if err := syscall.Stat(dir, &top); err != nil {
+		return 0, &fs.PathError{Op: "stat", Path: dir, Err: err}
+	}
 	seen := make(map[uint64]bool)
 	err = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
+		if err != nil || !entry.Type().IsRegular() && !entry.IsDir() {
 			return err
 		}
 		info, err := entry.Info()
 		if err != nil {
 			return err
 		}
-		if st, ok := info.Sys().(*syscall.Stat_t); !ok || !seen[st.Ino] {
+		st := info.Sys().(*syscall.Stat_t)
+		switch {
+		case entry.IsDir() && st.Dev != top.Dev: // a mount, as /proc is
+			return fs.SkipDir
+		case !entry.IsDir() && !seen[st.Ino]:
 			size += info.Size()
-			if ok {
-				seen[st.Ino] = true
-			}
+			seen[st.Ino] = true
 		}
 		return nil
 	})

@@ -388,7 +388,9 @@ func (b *Bundle) runtime(t *Template) (*Runtime, []specs.Mount, error) {
 	if b.inside {
 		return own, nil, nil
 	}
-	if r := inFiles(b.files); r != nil {
+	// Of a fat image, which is launched, the Wine is not needed.
+	fat := b.files.IsDir(imageDir)
+	if r := inFiles(b.files); r != nil && !fat {
 		// The prefix is the template's: its links lead to where that runtime has Wine, and its registry is of that version.
 		if r.Version != own.Version || r.Loader64 != own.Loader64 || r.Server != own.Server || r.UnixDir != own.UnixDir ||
 			r.WindowsDir != own.WindowsDir || r.DataDir != own.DataDir {
@@ -402,7 +404,7 @@ func (b *Bundle) runtime(t *Template) (*Runtime, []specs.Mount, error) {
 		return r, nil, nil
 	}
 	for _, interpreter := range interpreters {
-		if hasFile(b.files, interpreter) {
+		if hasFile(b.files, interpreter) && !fat {
 			return nil, nil, fmt.Errorf("root.path: it has a C library of its own (%s) but no 64-bit Wine, and a runtime cannot be brought in beside that: install Wine in the image (Debian: wine64), or use an image without a C library", interpreter)
 		}
 	}

@@ -23,6 +23,22 @@ const imageWinbox = "/usr/bin/winbox"
 // ImageEntry is the entry point of a fat image: the program and its arguments are to follow.
 var ImageEntry = []string{imageWinbox, "init"}
 
+// CutImageEntry takes the entry point of a fat image off a command that begins with it, with its flags, of which each is
+// `--annotation NAME=VALUE`.
+func CutImageEntry(command []string) []string {
+	if len(command) < 2 || path.Base(command[0]) != path.Base(imageWinbox) || command[1] != ImageEntry[1] {
+		return command
+	}
+	command = command[2:]
+	for len(command) > 1 && command[0] == AnnotationFlag {
+		command = command[2:]
+	}
+	return command
+}
+
+// AnnotationFlag goes before an annotation in the entry point.
+const AnnotationFlag = "--annotation"
+
 // ImageTrees are what a fat image has besides the application: see [InImage]. What is not there yet is made in the new
 // folder draft, which must be kept until the image is made; winbox is the file of this program.
 //

@@ -1,11 +1,14 @@
 package wine
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -137,6 +140,49 @@ func (s Scratch) claim() (*os.File, error) {
 		return nil, fmt.Errorf("a Windows program runs in this container already, and an image with a runtime has one: %w", err)
 	}
 	return lock, nil
+}
+
+// RunHere is a [Runner] without a container, for a place where none can be made, such as a step of a build: it runs the Wine
+// that the container would see where that lies, and finds its own parts beside it. The libraries that it needs must be
+// installed, and nobody else may run Wine meanwhile.
+func RunHere(ctx context.Context, spec *specs.Spec) (exitCode int, err error) {
+	p := spec.Process
+	lies := make(map[string]string) // where what the container has at a place lies
+	for _, m := range spec.Mounts {
+		lies[m.Destination] = m.Source
+		switch {
+		case m.Destination == prefixDir:
+			if err := linkTo(m.Source, m.Destination); err != nil {
+				return 0, err
+			}
+			defer os.Remove(prefixDir)
+		case m.Destination == serverMount(p.User.UID, p.User.GID).Destination:
+			if err := errors.Join(os.MkdirAll(m.Destination, 0o755), os.Chmod(m.Destination, 0o700)); err != nil {
+				return 0, err
+			}
+			defer os.RemoveAll(m.Destination)
+		}
+	}
+	run := func(args ...string) error {
+		cmd := exec.CommandContext(ctx, cmp.Or(lies[args[0]], args[0]), args[1:]...)
+		cmd.Env, cmd.Dir = p.Env, p.Cwd
+		return cmd.Run()
+	}
+	err = run(p.Args...)
+	exit := (*exec.ExitError)(nil)
+	if errors.As(err, &exit) && exit.Exited() {
+		exitCode, err = exit.ExitCode(), nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	// Wait for the server, which writes the registry when its last client has gone.
+	for _, setting := range p.Env {
+		if server, ok := strings.CutPrefix(setting, "WINESERVER="); ok {
+			err = run(server, "-w")
+		}
+	}
+	return exitCode, err
 }
 
 // renew removes what an earlier start of the container has left, but for the prefix; at the first it makes that. The

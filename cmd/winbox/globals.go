@@ -29,6 +29,8 @@ type globals struct {
 	// be able to make control groups.
 	nested  bool
 	systemd bool
+	// noSandbox has templates made without a container.
+	noSandbox bool
 }
 
 func (g *globals) flags() []cli.Flag {

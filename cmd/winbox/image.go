@@ -239,7 +239,7 @@ func (g *globals) bringRuntime(c *cli.Context, r *request.Request) (done func(),
 	r.Entry = slices.Clone(wine.ImageEntry)
 	for _, name := range slices.Sorted(maps.Keys(r.Own)) {
 		if name != recommendedMemory {
-			r.Entry = append(r.Entry, "--annotation", name+"="+r.Own[name])
+			r.Entry = append(r.Entry, wine.AnnotationFlag, name+"="+r.Own[name])
 		}
 	}
 	return done, nil

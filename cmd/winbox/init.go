@@ -31,7 +31,7 @@ failure of winbox, 127 when there is no such program.
 
     ENTRYPOINT ["winbox", "init", "/app/app.exe"]`,
 		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "annotation", Usage: "what a bundle's annotation would ask for, `NAME=VALUE`, such as io.winbox.boot=auto"},
+			&cli.StringSliceFlag{Name: strings.TrimLeft(wine.AnnotationFlag, "-"), Usage: "what a bundle's annotation would ask for, `NAME=VALUE`, such as io.winbox.boot=auto"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() == 0 {

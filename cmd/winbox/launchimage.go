@@ -343,6 +343,10 @@ func (l *launch) imageContainer(image *store.Image, root string) (*specs.Spec, e
 		}
 		p.Args = append(p.Args[:len(config.Entrypoint):len(config.Entrypoint)], args...)
 	}
+	// An image that brings Wine along is launched like any other: its labels say what its entry point has flags for.
+	if p.Args = wine.CutImageEntry(p.Args); len(p.Args) == 0 {
+		return nil, errors.New("it is one that others are built on: it does not say which program to run")
+	}
 	p.Terminal = hasTerminal()
 	p.Capabilities = &specs.LinuxCapabilities{}
 	if p.User.UID == 0 {

@@ -52,6 +52,9 @@ func (g *globals) fit(ctx context.Context, prefix *wine.Persistent, template *wi
 
 // runTemplate runs the container that makes a template, or upgrades a prefix.
 func (g *globals) runTemplate(ctx context.Context, spec *specs.Spec) (int, error) {
+	if g.noSandbox {
+		return wine.RunHere(ctx, spec)
+	}
 	// Wine talks while it makes a prefix, and it is of no use to anybody.
 	quiet, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {

@@ -24,7 +24,7 @@ var runtimeActions = map[string]struct {
 	flags       []string
 	run         func(g *globals, c *cli.Context, names []string) error
 }{
-	"build":   {0, 1, []string{"wow64", "from", "mirror", "all", "wayland", "replace"}, buildRuntime},
+	"build":   {0, 1, []string{"wow64", "from", "mirror", "all", "wayland", "replace", "no-sandbox"}, buildRuntime},
 	"install": {1, 2, []string{"wow64", "all", "wayland", "replace"}, installRuntime},
 	"ls":      {0, 0, []string{"format"}, listRuntimes},
 	"prune":   {0, 0, []string{"all", "dry-run", "format"}, pruneRuntimes},
@@ -69,6 +69,7 @@ container uses them. It lists what it removes, or with --dry-run would remove.
 			&cli.BoolFlag{Name: "all", Usage: "build, install: keep what is for games, films, scanners and Wine's own desktop; prune: remove runtimes with a name, too"},
 			&cli.BoolFlag{Name: "wayland", Usage: "build, install: keep what shows windows on Wayland's displays, 3 MiB for each machine"},
 			&cli.BoolFlag{Name: "replace", Usage: "build, install: take the name of another runtime, and remove that"},
+			&cli.BoolFlag{Name: "no-sandbox", Usage: "build: have the Wine that is installed make the prefix, in no container: while an image is built"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "prune: only say what would be removed"},
 			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "table", Usage: "ls, prune: `FORMAT`: table or json"},
 		},
@@ -113,6 +114,7 @@ func makeRuntime(g *globals, c *cli.Context, title string, opt wine.BuildOptions
 	// What is half made must go when the user loses patience.
 	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	g.noSandbox = c.Bool("no-sandbox")
 	bar := newProgress(g.stderr, title, "a minute or two")
 	defer bar.done()
 	store := wine.OpenStore(g.dataRoot)

@@ -43,4 +43,49 @@ for runtime in runc crun; do
 		expect "podman, $runtime: exit code ${exit%:*}" "${exit#*:}" '' box programs "${exit%:*}"
 	done
 done
+expect_match 'with winbox on the node' 2 'ERROR: File not found' timeout -k 5 $LIMIT podman run --rm --network none seven t missing.7z
+box() { timeout -k 5 $LIMIT podman --runtime runc run --rm --network none "$@"; }
+mkdir $work/volume && cp $work/app/7za.exe $work/volume/
+expect_match 'a volume, as another user, on a read-only root' 0 'Path = 7za.exe' box --user 1234 --read-only -v $work/volume:/e: seven l -slt -bso1 'e:\7za.exe'
+expect 'podman stop' 7 '' sh -c 'podman --runtime runc run -d --name stopped --network none --entrypoint '\''["winbox", "init", "/app/stop.exe", "handle"]'\'' programs >/dev/null &&
+	until podman logs stopped 2>&1 | grep -q waiting; do sleep 0.1; done && podman stop -t 30 stopped >/dev/null; exit $(podman wait stopped)'
+
+# ---- Built on the base, by podman and by docker: with its own entry point, and a program run while it is built
+
+cat >$work/app/Dockerfile <<-'END'
+	FROM base
+	COPY 7za.exe /app/
+	RUN ["winbox", "init", "/app/7za.exe", "a", "/app/own.7z", "/app/7za.exe"]
+	RUN ["winbox", "init", "cmd", "/c", "reg add HKCU\\Software\\Mine /v n /d kept /f"]
+	ENTRYPOINT ["winbox", "init", "--annotation", "io.winbox.boot=auto", "/app/7za.exe"]
+	CMD ["t", "D:\\app\\own.7z"]
+END
+check 'podman build' podman --runtime runc build --network none -t built $work/app
+expect_match 'podman build: what was built runs' 0 'Everything is Ok' box built
+expect_match 'podman build: what a step has written to the registry' 0 'n +REG_SZ +kept' box --entrypoint '["winbox", "init", "reg"]' built query 'HKCU\Software\Mine'
+# The Dockerfile at the top, with what it fetches from elsewhere in place of its first stages.
+mkdir -p $work/build/usr/local/bin
+cp $work/bin/winbox $work/bin/winbox-images $work/build/usr/local/bin/
+check 'the Dockerfile' podman --runtime runc build --network none --build-context build=$work/build --build-context wine=container-image://localhost/base \
+	--ignorefile /dev/null -t top -f "$top/Dockerfile" "$top"
+expect_match 'the Dockerfile: its image' 0 'Microsoft Windows' box top
+expect_match 'the Dockerfile: a program' 0 '^7-Zip \(a\) 21\.07 \(x64\)' box -v $work/app:/work top ./7za.exe i
+
+# ---- docker, with the runc that it brings along
+
+export DOCKER_HOST=unix://$work/docker.sock DOCKER_BUILDKIT=0
+echo '{}' >$work/daemon.json
+dockerd --config-file $work/daemon.json --host $DOCKER_HOST --pidfile $work/docker.pid --data-root $work/docker --exec-root $work/docker.exec \
+	--storage-driver overlay2 --exec-opt native.cgroupdriver=cgroupfs --default-ulimit nofile=20000:20000 --bridge=none --iptables=false \
+	</dev/null >$work/docker.log 2>&1 &
+eventually docker version || die "dockerd does not start: $(grep -v level=info $work/docker.log | tail -n 3)"
+for image in programs base; do docker load -q -i $work/archives/$image >/dev/null || die "docker load $image failed"; done
+for exit in "${exit_codes[@]}"; do
+	expect "docker: exit code ${exit%:*}" "${exit#*:}" '' docker run --rm --network none programs "${exit%:*}"
+done
+expect_match 'docker: output, as another user' 0 'Microsoft Windows' docker run --rm --network none --user 1234 base cmd /c ver
+expect_match 'docker: a read-only root' 0 'Microsoft Windows' docker run --rm --network none --read-only --tmpfs /run base cmd /c ver
+check 'docker build' docker build -q --network none -t built $work/app
+expect_match 'docker build: what was built runs' 0 'Everything is Ok' docker run --rm --network none built
+kill $(cat $work/docker.pid) && wait
 finish
