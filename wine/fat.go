@@ -115,7 +115,7 @@ func (t *Template) makeImageFiles(draft string) error {
 			return err
 		}
 	}
-	for _, dir := range []string{"/run", runDir, "/run/user", "/tmp"} {
+	for _, dir := range []string{path.Dir(runDir), "/tmp"} { // and nothing in it: who copies a folder to a tmpfs may leave out the mode
 		if err := top.MkdirAll(rel(dir), 0o755); err != nil {
 			return err
 		}
