@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,15 +39,17 @@ func TestBecome(t *testing.T) {
 			b, c := start(t)
 			stdin := c.follow()
 			c.line()
-			b.booted()
-			var names []string
-			for _, pid := range b.processes() {
-				line := strings.Split(readFile(t, fmt.Sprintf("/proc/%d/cmdline", pid)), "\x00")[0]
-				names = append(names, filepath.Base(strings.ReplaceAll(strings.Fields(line)[0], `\`, "/")))
-			}
-			if slices.Sort(names); !slices.Equal(names, []string{"stay.exe", "winbox-init", "wineserver64"}) {
-				t.Errorf("processes: %q", names)
-			}
+			await(t, "process 1, the wineserver and the program alone", func() bool {
+				var names []string
+				for _, pid := range b.processes() {
+					line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // fails for one that has ended
+					path, _, _ := strings.Cut(strings.ReplaceAll(string(line), `\`, "/"), "\x00")
+					name, _, _ := strings.Cut(filepath.Base(path), " ")
+					names = append(names, name)
+				}
+				slices.Sort(names)
+				return slices.Equal(names, []string{"stay.exe", "winbox-init", "wineserver64"})
+			})
 			stdin.Close()
 			if out := c.rest(); out != "" || c.code() != 44 {
 				t.Errorf("exit code %d, output %q, error %q", c.code(), out, c.err.String())
