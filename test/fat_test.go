@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // A fat is the bundle of an image that brings Wine along, and a container runtime that is not winbox: call runs that.
@@ -87,6 +88,16 @@ func (f *fat) run(t *testing.T, change func(*specs.Spec), words ...string) (c *c
 	return f.call("run", "--bundle", dir, id), id
 }
 
+// refusePersonality has a filter as docker's, under which randomisation of addresses stays on.
+func refusePersonality(s *specs.Spec) {
+	linux, no := *s.Linux, uint(unix.EPERM)
+	linux.Seccomp = &specs.LinuxSeccomp{
+		DefaultAction: specs.ActAllow, Architectures: []specs.Arch{specs.ArchX86_64, specs.ArchX86},
+		Syscalls: []specs.LinuxSyscall{{Names: []string{"personality"}, Action: specs.ActErrno, ErrnoRet: &no}},
+	}
+	s.Linux = &linux
+}
+
 // TestFatImage runs an image that brings Wine along under other runtimes than winbox: with the address space, the signals,
 // the exit codes and the registry of a container of winbox's.
 func TestFatImage(t *testing.T) {
@@ -104,7 +115,11 @@ func TestFatImage(t *testing.T) {
 			return c.wait()
 		}
 		for m, file := range spaces {
-			c, _ := f.run(t, nil, "/app/"+filepath.Base(file), "wait")
+			randomised := refusePersonality
+			if runtime == "runc" {
+				randomised = nil
+			}
+			c, _ := f.run(t, randomised, "/app/"+filepath.Base(file), "wait")
 			s := &space{call: c, machine: m, file: file, plan: m.plan(t, file)}
 			s.stdin = s.follow()
 			s.facts()

@@ -1,6 +1,7 @@
 package wine
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -115,6 +116,15 @@ func (t *Template) makeImageFiles(draft string) error {
 			return err
 		}
 	}
+	for _, name := range []string{"system.reg", "user.reg", "userdef.reg"} {
+		text, err := os.ReadFile(filepath.Join(t.Prefix(), name))
+		if err != nil {
+			return err
+		}
+		if err := top.WriteFile(rel(path.Join(imageDir, "prefix", name)), settled(text, t.Runtime.Digest), 0o644); err != nil {
+			return err
+		}
+	}
 	for _, dir := range []string{path.Dir(runDir), "/tmp"} { // and nothing in it: who copies a folder to a tmpfs may leave out the mode
 		if err := top.MkdirAll(rel(dir), 0o755); err != nil {
 			return err
@@ -128,6 +138,26 @@ func (t *Template) makeImageFiles(draft string) error {
 		symlinkIn(top, "/", path.Join(imageDir, "root")), // [Template.Root]
 		symlinkIn(top, path.Join(imageDir, localeFile), path.Join(t.Runtime.DataDir, "nls", localeFile)),
 	)
+}
+
+// What differs from one making of a template to the next: the times of keys, of each section's first line and of a mark of
+// its own, and values that are drawn at random or tell the time.
+var (
+	sectionTime  = pattern(`(?m)^(\[.*\]) [0-9]+$`)
+	markTime     = pattern(`(?m)^#time=[0-9a-f]+$`)
+	driverDate   = pattern(`(?m)^"DriverDateData"=hex:[0-9a-f,]+$`)
+	randomValues = pattern(`(?m)^"(MachineGuid|VideoID)"="(\{?)[0-9a-f-]{36}(\}?)"$`)
+)
+
+// settled is a registry file with the same in place of that for each runtime, so that all make the same image of it.
+func settled(registry []byte, runtime string) []byte {
+	sum := sha256.Sum256([]byte(runtime))
+	sum[6], sum[8] = sum[6]&0x0f|0x40, sum[8]&0x3f|0x80 // RFC 9562, "UUID Version 4"
+	guid := fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
+	registry = sectionTime().ReplaceAll(registry, []byte("$1 0"))
+	registry = markTime().ReplaceAll(registry, []byte("#time=0"))
+	registry = driverDate().ReplaceAll(registry, []byte(`"DriverDateData"=hex:00,00,00,00,00,00,00,00`))
+	return randomValues().ReplaceAll(registry, []byte(`"$1"="${2}`+guid+`${3}"`))
 }
 
 // symlinkIn makes a link, and the folders above it.
