@@ -18,6 +18,9 @@ import (
 // place the image has the content of all; of files, that of the last.
 type Tree struct{ From, At string }
 
+// imageName is what the runtime of a fat image is called, whatever its name was.
+const imageName = "image"
+
 // imageWinbox is where a fat image has winbox.
 const imageWinbox = "/usr/bin/winbox"
 
@@ -103,6 +106,7 @@ func (t *Template) makeImageFiles(draft string) error {
 		}
 	}
 	record := t.Runtime.Record()
+	record.Name = imageName
 	record.KeepsReserved, record.SmallestStack = t.Runtime.keepsReserved, t.Runtime.smallestStack
 	text, err := json.Marshal(record)
 	if err != nil {

@@ -74,9 +74,10 @@ func editUser(r *registry) {
 	r.set(`Software\Wine\Drivers`, "Graphics", regString("null"))
 	r.set(`Software\Wine\WineDbg`, "ShowCrashDialog", regDword(0))
 	r.deleteKey(`Software\Wine\Fonts\External Fonts`) // paths on the host
-	for name, stand := range map[string]string{"Arial": "Sans", "Times New Roman": "Serif", "Courier New": "Mono"} {
-		r.set(`Software\Wine\Fonts\Replacements`, name, regString("Liberation "+stand)) // where the runtime has these
-	}
+	const replacements = `Software\Wine\Fonts\Replacements` // where the runtime has these
+	r.set(replacements, "Arial", regString("Liberation Sans"))
+	r.set(replacements, "Times New Roman", regString("Liberation Serif"))
+	r.set(replacements, "Courier New", regString("Liberation Mono"))
 	r.unset("Environment", "TEMP") // as in editSystem
 	r.unset("Environment", "TMP")
 }
