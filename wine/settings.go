@@ -73,7 +73,7 @@ func editUser(r *registry) {
 	r.set(overrides, "mshtml", regString(""))              // nor Gecko
 	r.set(`Software\Wine\Drivers`, "Graphics", regString("null"))
 	r.set(`Software\Wine\WineDbg`, "ShowCrashDialog", regDword(0))
-	r.deleteKey(`Software\Wine\Fonts\External Fonts`) // paths on the host
+	r.deleteKey(`Software\Wine\Fonts\External Fonts`)       // paths on the host
 	const replacements = `Software\Wine\Fonts\Replacements` // where the runtime has these
 	r.set(replacements, "Arial", regString("Liberation Sans"))
 	r.set(replacements, "Times New Roman", regString("Liberation Serif"))
