@@ -53,7 +53,8 @@ const AnnotationFlag = "--annotation"
 func (t *Template) ImageTrees(draft, winbox string) ([]Tree, error) {
 	r := t.Runtime
 	if !r.built {
-		return nil, fmt.Errorf("the runtime %s cannot be put into an image, as it is not known what of this host it needs: build one with `winbox runtime build`", r.Name)
+		return nil, fmt.Errorf("the runtime %s cannot be put into an image, as it is not known what of this host it needs: "+
+			"build one with `winbox runtime build`, or of the Wine that is installed with `winbox runtime build --from /`", r.Name)
 	}
 	if err := t.makeImageFiles(draft); err != nil {
 		return nil, fmt.Errorf("prepare the files of the image: %w", err)

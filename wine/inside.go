@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -47,7 +46,8 @@ func InImage() (*Template, error) { return inImage("/") }
 func inImage(root string) (*Template, error) {
 	r := inFiles(hostFiles(root))
 	if r == nil || !isFolder(filepath.Join(root, imageDir, "prefix")) {
-		return nil, fmt.Errorf("this container's image has no Wine with a prefix in %s: make it with `winbox image pack --with-runtime`, or of such an image", imageDir)
+		return nil, fmt.Errorf("this container's image has no Wine with a prefix in %s: make it with "+
+			"`winbox image pack --with-runtime`, or of such an image", imageDir)
 	}
 	r.root = root
 	data, err := os.ReadFile(filepath.Join(root, imageRecord))
@@ -76,7 +76,8 @@ func inImage(root string) (*Template, error) {
 func Inside(t *Template, p *specs.Process, annotations map[string]string) (c *Container, hold *os.File, err error) {
 	for _, name := range []string{annotationPrefix, annotationDisplay, annotationVNC, annotationRuntime} {
 		if value := annotations[name]; value != "" && value != string(DisplayNone) {
-			return nil, nil, fmt.Errorf("annotations: %s: needs winbox on the node: an image with a runtime cannot carry it out by itself", name)
+			return nil, nil, fmt.Errorf("annotations: %s: needs winbox on the node: "+
+				"an image with a runtime cannot carry it out by itself", name)
 		}
 	}
 	set := map[string]string{annotationHandler: string(handlerWindows)}
@@ -202,7 +203,9 @@ func (s Scratch) renew(t *Template) error {
 	if isFolder(s.copy()) {
 		return nil
 	}
-	if info, err := os.Stat(t.Prefix()); err == nil && info.Sys().(*syscall.Stat_t).Uid == uint32(os.Geteuid()) && unix.Access(t.Prefix(), unix.W_OK) == nil {
+	var st unix.Stat_t
+	own := unix.Stat(t.Prefix(), &st) == nil && st.Uid == uint32(os.Geteuid())
+	if own && unix.Access(t.Prefix(), unix.W_OK) == nil {
 		return os.Symlink(t.Prefix(), s.copy())
 	}
 	draft := s.copy() + ".new" // perhaps of a start that was killed
@@ -224,7 +227,8 @@ func (s Scratch) renew(t *Template) error {
 func unwritable(err error) error {
 	why := "with a read-only root file system, it needs a tmpfs on /run, of mode 1777"
 	if errors.Is(err, fs.ErrPermission) {
-		why = "another user has run a program before, in this container or in a step that its image was built with; or /run is a mount that only another can write to, without mode 1777"
+		why = "another user has run a program before, in this container or in a step that its image was built with; " +
+			"or /run is a mount that only another can write to, without mode 1777"
 	}
 	return fmt.Errorf("user %d cannot %w: %s", os.Geteuid(), err, why)
 }

@@ -86,7 +86,7 @@ func arguments(command string) [][]string {
 		return [][]string{{"ID"}, {"SIGNAL"}}
 	case "exec", "ps":
 		return [][]string{{"ID"}}
-	case "launch", "inspect":
+	case "launch", "inspect", "init":
 		return [][]string{{"FILE"}}
 	case "image":
 		return [][]string{strings.Split(imageVerbs, "|"), {"FILE"}}
