@@ -240,6 +240,38 @@ func TestPackLayers(t *testing.T) {
 	}
 }
 
+// TestPackFolders lists a folder in those layers only that have something of it, and an empty one in the last.
+func TestPackFolders(t *testing.T) {
+	dir := application(t, "app.exe=exe", "data/d="+strings.Repeat("0123456789abcdef", smallLayer/16+1))
+	if err := os.MkdirAll(filepath.Join(dir, "empty/too"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := newStore(t)
+	d, _, err := pack(t, s, PackOptions{From: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unpacked(t, s, d)
+	image, err := s.Image(d)
+	if err != nil || len(image.Config.RootFS.DiffIDs) != 2 {
+		t.Fatalf("%+v, %v", image, err)
+	}
+	for i, want := range []string{"[data]", "[app.exe empty]"} {
+		tree := filepath.Join(s.Tree(image.Config.RootFS.DiffIDs[i]), "app")
+		var got []string
+		entries, err := os.ReadDir(tree)
+		for _, e := range entries {
+			got = append(got, e.Name())
+		}
+		if fmt.Sprint(got) != want || err != nil {
+			t.Errorf("layer %d has %v, want %s; %v", i, got, want, err)
+		}
+		if _, err := os.Stat(filepath.Join(tree, "empty/too")); (err == nil) != (i == 1) {
+			t.Errorf("layer %d: the empty folder: %v", i, err)
+		}
+	}
+}
+
 // TestPackWarns tells what a Windows program will not find.
 func TestPackWarns(t *testing.T) {
 	dir := application(t, "app.exe=exe", "Readme=1", "README=2", "d/A=1", "d/a=2", "out=link:/etc/passwd", "in=link:d/a")

@@ -70,7 +70,7 @@ func Pack(ctx context.Context, s *store.Store, opt PackOptions) (d store.Descrip
 	if err := opt.Compression.check(); err != nil {
 		return d, err
 	}
-	p := &packer{PackOptions: opt, ctx: ctx, store: s, links: make(map[inode]string)}
+	p := &packer{PackOptions: opt, ctx: ctx, store: s, links: make(map[inode]string), empty: make(map[string]bool)}
 	entrypoint := opt.Entry
 	if opt.From != "" {
 		if err := p.open(); err != nil {
@@ -157,6 +157,8 @@ type packer struct {
 	// only is the name of the program that is packed alone; else empty.
 	only     string
 	programs []string
+	// empty are the folders with nothing in them.
+	empty map[string]bool
 	// classes says of a class in which layer it is, sizes what the layers have.
 	classes []int
 	sizes   []size
@@ -256,6 +258,9 @@ func (p *packer) collisions(dir string, found *collisions) error {
 	}
 	names, err := f.Readdirnames(-1)
 	f.Close()
+	if len(names) == 0 {
+		p.empty[dir] = true
+	}
 	found.folder(dir, names, p.Warn)
 	return err
 }
@@ -469,7 +474,7 @@ func (p *packer) write(i int, to *tar.Writer) error {
 	return p.walk(func(name string, entry fs.DirEntry) error {
 		class := p.class(name, entry.IsDir())
 		switch {
-		case class < 0 && !top: // when there is something in it
+		case class < 0 && !(top && p.empty[name]): // the others come with what is in them
 			return nil
 		case class >= 0 && p.classes[class] != i:
 			return nil

@@ -361,7 +361,7 @@ func decompressed(f io.ReadSeekCloser) (io.ReadCloser, error) {
 		}
 		return readCloser{r, f.Close}, nil
 	case n == 4 && string(head[:]) == "\x28\xb5\x2f\xfd":
-		r, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(workers(2)), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(32<<20))
+		r, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(32<<20))
 		if err != nil {
 			return nil, errors.Join(err, f.Close())
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 )
 
 // kinds are what files of an application are: how much of 16 files, and what their content is made by.
@@ -87,18 +88,17 @@ func (g *generator) media(block []byte) {
 // program is what is run of the application.
 const program = `int main(void) { return 0; }`
 
-// The application: so many files in so many folders, most of them small, and large ones that make up the size.
+// The application has so many files for each MiB of its size, most of them small, and large ones that make up the size.
 const (
-	appFiles   = 20000
-	appLarge   = 20
-	appFolders = 1000
-	appBytes   = 500 << 20
+	filesOfMiB = 40
+	largeFiles = 20
+	folders    = 1000
 )
 
-// makeApp makes the application in a folder, unless there is one.
-func makeApp(dir string) error {
+// makeApp makes an application of so many MiB in a folder, unless there is one.
+func makeApp(dir string, size int) error {
 	done := filepath.Join(dir, "done")
-	if _, err := os.Stat(done); err == nil {
+	if text, err := os.ReadFile(done); err == nil && string(text) == strconv.Itoa(size) {
 		return nil
 	}
 	app := filepath.Join(dir, "app")
@@ -117,8 +117,8 @@ func makeApp(dir string) error {
 		return fmt.Errorf("build app.exe: %w: %s (Debian package gcc-mingw-w64-x86-64)", err, out)
 	}
 	g := newGenerator()
-	left := int64(appBytes)
-	for i := range appFiles - 1 {
+	left, files := int64(size)<<20, size*filesOfMiB
+	for i := range files - 1 {
 		kind := kinds[2]
 		for at, j := i%16, 0; j < len(kinds); j++ {
 			if at -= kinds[j].share; at < 0 {
@@ -126,18 +126,18 @@ func makeApp(dir string) error {
 				break
 			}
 		}
-		size := int64(200 * math.Exp(g.Float64()*math.Log(500))) // up to 100 KB, 16 KB on average
-		if i >= appFiles-1-appLarge {
-			size = left / int64(appFiles-1-i)
+		bytes := int64(200 * math.Exp(g.Float64()*math.Log(500))) // up to 100 KB, 16 KB on average
+		if i >= files-1-largeFiles {
+			bytes = left / int64(files-1-i)
 		}
-		left -= size
-		folder := i % appFolders
+		left -= bytes
+		folder := i % folders
 		name := filepath.Join(app, fmt.Sprintf("part%02d/group%02d/file%05d.%s", folder/32, folder%32, i, kind.extension))
-		if err := g.file(name, size, kind.fill); err != nil {
+		if err := g.file(name, bytes, kind.fill); err != nil {
 			return err
 		}
 	}
-	return os.WriteFile(done, nil, 0o644)
+	return os.WriteFile(done, []byte(strconv.Itoa(size)), 0o644)
 }
 
 // file writes a file.

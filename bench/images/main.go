@@ -21,9 +21,10 @@ func main() {
 	runs := flag.Int("n", 3, "counted runs of each")
 	only := flag.String("only", "", "measure only this: pack, unpack, load or run")
 	winbox := flag.String("winbox", "build/winbox", "the winbox to measure, with winbox-images beside it")
+	size := flag.Int("size", 500, "MiB that the application has, with 40 files in each")
 	dir := flag.String("dir", "build/bench-data/images", "where the application is made, and all that the contenders write")
 	flag.Parse()
-	if err := measure(*runs, *only, *winbox, *dir); err != nil {
+	if err := measure(*runs, *size, *only, *winbox, *dir); err != nil {
 		fmt.Fprintln(os.Stderr, "images:", err)
 		os.Exit(1)
 	}
@@ -46,10 +47,10 @@ func sections() []section {
 		clear  = `rm -rf --one-file-system `
 		build  = `$engine build -q -t app -f ../Dockerfile ..`
 		launch = `$winbox launch app`
-		run    = `$engine --runtime $winbox run --rm app`
+		run    = `$engine --runtime $winbox run --rm --network none --ulimit nofile=1024:1024 app`
 		remove = `$engine rmi -af >/dev/null 2>&1 || true`
 		load   = `$winbox image load ../layout -t app`
-		pull   = `$engine pull -q oci:../layout:app && $engine tag $($engine images -q) app`
+		pull   = `$engine pull -q oci:$layout:app && $engine tag $($engine images -q) app`
 	)
 	insert := func(compression string) string {
 		return clear + `oci && umoci init --layout oci && umoci new --image oci:app && umoci insert ` + compression + `--image oci:app $app /app`
@@ -101,18 +102,22 @@ func sections() []section {
 	}
 }
 
-func measure(runs int, only, winbox, dir string) (err error) {
+func measure(runs, size int, only, winbox, dir string) (err error) {
 	if winbox, err = filepath.Abs(winbox); err != nil {
 		return err
 	}
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
-	if err := makeApp(dir); err != nil {
+	if err := makeApp(dir, size); err != nil {
 		return err
 	}
-	b := &bencher{winbox: winbox, dir: filepath.Join(dir, "work"), app: filepath.Join(dir, "app")}
-	defer func() { err = errors.Join(err, b.clean()) }()
+	run, err := os.MkdirTemp("/run", "bench-") // podman wants a short path for it
+	if err != nil {
+		return err
+	}
+	b := &bencher{winbox: winbox, dir: filepath.Join(dir, "work"), app: filepath.Join(dir, "app"), run: run}
+	defer func() { err = errors.Join(err, b.clean(), os.RemoveAll(run)) }()
 	if err := b.prepare(); err != nil {
 		return err
 	}
@@ -126,7 +131,7 @@ func measure(runs int, only, winbox, dir string) (err error) {
 	return nil
 }
 
-type bencher struct{ winbox, dir, app string }
+type bencher struct{ winbox, dir, app, run string }
 
 // prepare makes what the contenders read.
 func (b *bencher) prepare() error {
@@ -154,8 +159,9 @@ func (b *bencher) prepare() error {
 
 func (b *bencher) clean() error {
 	mounts, _ := filepath.Glob(filepath.Join(b.dir, "*/storage/overlay"))
-	for _, m := range mounts {
-		unix.Unmount(m, unix.MNT_DETACH)
+	for _, m := range mounts { // podman leaves them mounted on themselves
+		for unix.Unmount(m, unix.MNT_DETACH) == nil {
+		}
 	}
 	return os.RemoveAll(b.dir)
 }
@@ -180,8 +186,8 @@ func (b *bencher) shell(contender, script string) (r run, err error) {
 	// dash is small: the peak of a process counts from that of the one it was forked from.
 	cmd := exec.Command("/bin/sh", "-c", "set -e; "+script)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "winbox="+b.winbox, "app="+b.app, "WINBOX_DATA="+dir,
-		"engine=podman --root "+dir+"/storage --runroot "+dir+"/run --tmpdir "+dir+"/tmp --cgroup-manager cgroupfs --network-cmd-path /bin/false")
+	cmd.Env = append(os.Environ(), "winbox="+b.winbox, "app="+b.app, "layout="+filepath.Join(b.dir, "layout"), "WINBOX_DATA="+dir,
+		"engine=podman --root "+dir+"/storage --runroot "+b.run+" --cgroup-manager cgroupfs")
 	begin := time.Now()
 	out, err := cmd.CombinedOutput()
 	r.wall = time.Since(begin)

@@ -17,7 +17,7 @@ const (
 	// far is the distance at which three bytes that are repeated cost more than they spare.
 	far = 8 << 10
 	// depth is how many places are looked at for a repetition; one of good bytes is not looked behind for a better one.
-	depth, good = 8, 64
+	depth, good = 4, 32
 	// chunk is the number of symbols after which a new block is thought of, and header what one costs besides its symbols,
 	// in bits.
 	chunk, header = 2048, 600
