@@ -47,7 +47,7 @@ func sections() []section {
 		clear  = `rm -rf --one-file-system `
 		build  = `$engine build -q -t app -f ../Dockerfile ..`
 		launch = `$winbox launch app`
-		run    = `$engine --runtime $winbox run --rm --network none --ulimit nofile=1024:1024 app`
+		run    = `$engine --runtime $winbox run --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 app`
 		remove = `$engine rmi -af >/dev/null 2>&1 || true`
 		load   = `$winbox image load ../layout -t app`
 		pull   = `$engine pull -q oci:$layout:app && $engine tag $($engine images -q) app`
