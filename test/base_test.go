@@ -1,12 +1,16 @@
 package test
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"winbox/preload"
 	"winbox/preload/pe"
@@ -124,11 +128,18 @@ func (b *box) audit(layout *preload.Layout, file string) int {
 	return found
 }
 
+// mapsOf gives what a process has mapped: nothing when it has ended.
 func mapsOf(pid int) ([]preload.Mapping, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return preload.ParseMaps(f)
+	maps, err := preload.ParseMaps(f)
+	if errors.Is(err, unix.ESRCH) {
+		return nil, nil
+	}
+	return maps, err
 }

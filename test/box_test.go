@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -167,9 +168,28 @@ func (c *call) wait() *call {
 		err = c.Wait()
 	}
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		if errors.Is(err, exec.ErrWaitDelay) {
+			c.box.logStreams()
+		}
 		c.box.t.Fatalf("%s: %v", c, err)
 	}
 	return c
+}
+
+// logStreams says which processes of the box's containers have which files as standard streams.
+func (b *box) logStreams() {
+	b.t.Helper()
+	for _, id := range b.containers() {
+		_, first := b.containerOf(id)
+		for _, pid := range beside(b.t, first) {
+			line := fmt.Sprintf("%s: process %d (%s):", id, pid, strings.TrimSpace(readFile(b.t, fmt.Sprintf("/proc/%d/comm", pid))))
+			for stream := range 3 {
+				file, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, stream)) // which may be closed
+				line += " " + file
+			}
+			b.t.Log(line)
+		}
+	}
 }
 
 // code is the exit code, -1 when a signal ended winbox.

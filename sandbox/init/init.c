@@ -172,6 +172,9 @@ static u64 oom_kills(long fd)
 	return count;
 }
 
+/* How one ends that has asked the program to stop: with exit code 3 (wine/boot/stop.c), as wait4(2) gives it. */
+#define ASKED_STATUS (3 << 8)
+
 /*
  * Waits for every process that has ended; returns 0 when none is left at all. If one that was to ask the program to stop
  * could not, the program gets the signal itself.
@@ -199,7 +202,7 @@ static int reap(struct child *main_child, const struct supervision *how)
 		for (i = 0; i < how->stop_count; i++)
 			if (how->stops[i].pid == (u64)pid) {
 				how->stops[i].pid = 0;
-				if (status == 0)
+				if (status == ASKED_STATUS)
 					continue;
 				/* Should it have ended meanwhile, the signal is for what it left behind. */
 				main_child->given_up = 1;

@@ -62,7 +62,7 @@ const struct process *find(DWORD id)
  * The main program is the first process that was started from Unix, and so has no parent: process 1 started it before
  * anything else could be, and starts this only as long as that lives. Or else it is what that process has become
  * (quota/library/become.c), whose id, the first that Wine's server gives, it has as its parent's. It may only just be starting,
- * or ending.
+ * or ending. The boot program is never it, which a library starts from Unix, too (quota/library/registry.c).
  */
 const struct process *find_main(void)
 {
@@ -71,7 +71,7 @@ const struct process *find_main(void)
 	for (unsigned i = 0; i < count; i++) {
 		const struct process *p = &processes[i];
 
-		if (p->ours || (p->parent != 0 && (p->parent != FIRST_ID || p->boot)))
+		if (p->ours || p->boot || (p->parent != 0 && p->parent != FIRST_ID))
 			continue;
 		if (!first || p->created < first->created || (p->created == first->created && p->id < first->id))
 			first = p;

@@ -8,8 +8,8 @@
  *
  * There is one for each machine, since a thread can only be made in processes of one's own kind. The one that is started
  * runs the other for a main program of the other's machine, or, with a plus sign before the event, for the other's
- * processes of the main program's console. The exit code is 0 when the program has been asked. Any other makes process 1
- * send the program the signal itself.
+ * processes of the main program's console. The exit code is ASKED when the program has been asked. Any other makes process 1
+ * send the program the signal itself: 0 as well, with which a process also ends that Wine's server has got rid of.
  *
  * It imports ntdll and kernel32, which every process of Wine's loads anyway, and loads user32 only for windows.
  */
@@ -34,6 +34,7 @@
 #define PROGRAM(machine) L"\\\\?\\unix\\run\\winbox\\stop." machine L".exe"
 
 enum {
+	ASKED = 3, /* sandbox/init/init.c knows it */
 	POLL_MS = 10,
 	/* How long windows may take to close, and to answer: half of what engines usually wait before they kill. */
 	CLOSE_MS = 2000,
@@ -70,41 +71,18 @@ static BOOL is_other(HANDLE process)
 	return !!peb_of_32(process) != IS_WOW64;
 }
 
-/*
- * What a process says of its console, and where its ntdll.dll is; FALSE when it has not come so far that a thread can be
- * started in it. One that begins before the loader has called the libraries does so in place of the program's first one, and
- * goes on with the program.
- */
-static BOOL examine(HANDLE process, ULONG_PTR *console, ULONG_PTR *ntdll)
-{
-	PROCESS_BASIC_INFORMATION basic;
-	ULONG_PTR                 peb, at;
-	ULONG                     flags;
-
-	if (NtQueryInformationProcess(process, ProcessBasicInformation, &basic, sizeof(basic), NULL))
-		return FALSE;
-	peb = (ULONG_PTR)basic.PebBaseAddress;
-	if (!read_pointer(process, peb + PEB_LDR, &at) || !read_pointer(process, at + LDR_LOAD_ORDER, &at) /* the program */
-	    || !ReadProcessMemory(process, (void *)(at + ENTRY_FLAGS), &flags, sizeof(flags), NULL) || !(flags & ENTRY_ATTACHED)
-	    || !read_pointer(process, at, &at) || !read_pointer(process, at + ENTRY_BASE, ntdll))
-		return FALSE;
-	*console = 0; /* none */
-	if (read_pointer(process, peb + PEB_PARAMETERS, &at))
-		read_pointer(process, at + PARAMETERS_CONSOLE, console);
-	return TRUE;
-}
-
-/* Where a process has a library; 0 when it has not. */
+/* Where a process has a library that its loader has called (LDRP_PROCESS_ATTACH_CALLED); 0 when it has not. */
 static ULONG_PTR module_base(HANDLE process, const WCHAR *want)
 {
 	PROCESS_BASIC_INFORMATION basic;
 	ULONG_PTR                 at, base;
+	ULONG                     flags;
 	WCHAR                     name[16];
 	UNICODE_STRING            string;
 
 	if (NtQueryInformationProcess(process, ProcessBasicInformation, &basic, sizeof(basic), NULL) ||
 	    !read_pointer(process, (ULONG_PTR)basic.PebBaseAddress + PEB_LDR, &at) ||
-	    !read_pointer(process, at + LDR_LOAD_ORDER, &at))
+	    !read_pointer(process, at + LDR_LOAD_ORDER, &at) /* the program */)
 		return 0;
 	/* The system's own libraries come first. */
 	for (unsigned i = 0; i < 8; i++) {
@@ -113,12 +91,39 @@ static ULONG_PTR module_base(HANDLE process, const WCHAR *want)
 		    ReadProcessMemory(process, string.Buffer, name, string.Length, NULL)) {
 			name[string.Length / sizeof(WCHAR)] = 0;
 			if (!lstrcmpiW(name, want))
-				return read_pointer(process, at + ENTRY_BASE, &base) ? base : 0;
+				return ReadProcessMemory(process, (void *)(at + ENTRY_FLAGS), &flags, sizeof(flags), NULL) &&
+						       flags & ENTRY_ATTACHED && read_pointer(process, at + ENTRY_BASE, &base) ?
+					       base :
+					       0;
 		}
 		if (!read_pointer(process, at, &at))
 			return 0;
 	}
 	return 0;
+}
+
+/* What is known of a process that can be asked. */
+struct place {
+	ULONG_PTR console; /* 0: none */
+	ULONG_PTR ntdll, kernelbase;
+};
+
+/*
+ * FALSE when a process has not come so far that a thread can be started in it. One that begins before the loader has called the
+ * libraries does so in place of the program's first one, and goes on with the program; and kernelbase.dll finds the console then.
+ */
+static BOOL examine(HANDLE process, struct place *to)
+{
+	PROCESS_BASIC_INFORMATION basic;
+	ULONG_PTR                 at;
+
+	if (!(to->ntdll = module_base(process, L"ntdll.dll")) || !(to->kernelbase = module_base(process, L"kernelbase.dll")) ||
+	    NtQueryInformationProcess(process, ProcessBasicInformation, &basic, sizeof(basic), NULL))
+		return FALSE;
+	to->console = 0;
+	if (read_pointer(process, (ULONG_PTR)basic.PebBaseAddress + PEB_PARAMETERS, &at))
+		read_pointer(process, at + PARAMETERS_CONSOLE, &to->console);
+	return TRUE;
 }
 
 /* Starts a thread in a function of a process's ntdll.dll, which is at base. */
@@ -136,10 +141,10 @@ static HANDLE run_in(HANDLE process, ULONG_PTR base, const char *name, ULONG arg
 /* Ends a process. It does so itself, as on Windows, where its libraries are told. */
 static void end(HANDLE process, ULONG code)
 {
-	ULONG_PTR console, ntdll;
+	struct place place;
 
-	if (examine(process, &console, &ntdll))
-		run_in(process, ntdll, EXIT, code);
+	if (examine(process, &place))
+		run_in(process, place.ntdll, EXIT, code);
 	/* No thread begins in a process that is ending by itself: its own exit code is to stay. */
 	if (WaitForSingleObject(process, EXIT_MS) != WAIT_OBJECT_0)
 		TerminateProcess(process, code);
@@ -148,9 +153,9 @@ static void end(HANDLE process, ULONG code)
 /* ---- the main program ---- */
 
 static struct {
-	HANDLE    process;
-	DWORD     id;
-	ULONG_PTR console;
+	HANDLE       process;
+	DWORD        id;
+	struct place place;
 } program;
 
 /* Waits until the main program can be asked. FALSE when it cannot: the server reads nothing of a process with a debugger
@@ -158,7 +163,6 @@ static struct {
 static BOOL await_program(void)
 {
 	const struct process *p;
-	ULONG_PTR             ntdll;
 
 	for (unsigned waited = 0; waited < START_MS; waited += POLL_MS, Sleep(POLL_MS)) {
 		if (!list_processes())
@@ -168,7 +172,7 @@ static BOOL await_program(void)
 		if (!program.process && !(program.process = OpenProcess(PROCESS_ALL_ACCESS, FALSE, p->id)))
 			continue;
 		program.id = p->id;
-		if (is_other(program.process) || examine(program.process, &program.console, &ntdll))
+		if (is_other(program.process) || examine(program.process, &program.place))
 			return TRUE;
 	}
 	return FALSE;
@@ -202,7 +206,7 @@ static HANDLE raise_event(DWORD event, BOOL second, BOOL *mixed)
 	for (unsigned i = 0; i < count; i++) {
 		const struct process *p = &processes[i];
 		HANDLE                process, thread = NULL;
-		ULONG_PTR             console, ntdll;
+		struct place          place;
 
 		if (p->id == GetCurrentProcessId() || !belongs(p, program.id))
 			continue;
@@ -210,8 +214,8 @@ static HANDLE raise_event(DWORD event, BOOL second, BOOL *mixed)
 			continue;
 		if (is_other(process))
 			*mixed = TRUE;
-		else if (examine(process, &console, &ntdll) && (second ? console != 0 : console == program.console))
-			thread = run_in(process, ntdll, RAISE, event);
+		else if (examine(process, &place) && (second ? place.console != 0 : place.console == program.place.console))
+			thread = run_in(process, place.ntdll, RAISE, event);
 		CloseHandle(process);
 		if (p->id == program.id)
 			main_thread = thread;
@@ -270,10 +274,10 @@ static struct handler *find_default(const UCHAR *kernelbase)
  * Makes the system's own handler of a process end it with STATUS_CONTROL_C_EXIT, as on Windows. Wine's, the last one that is
  * asked, ends it with 0: who stops a program could not tell it from one that has done what it should.
  */
-static void end_as_windows(HANDLE process, ULONG_PTR ntdll)
+static void end_as_windows(HANDLE process, const struct place *at)
 {
-	ULONG_PTR       own = (ULONG_PTR)GetModuleHandleW(L"kernelbase.dll"), base = module_base(process, L"kernelbase.dll");
-	struct handler *node = own && base ? find_default((const UCHAR *)own) : NULL;
+	ULONG_PTR       own = (ULONG_PTR)GetModuleHandleW(L"kernelbase.dll");
+	struct handler *node = own ? find_default((const UCHAR *)own) : NULL;
 	ULONG_PTR       exit = (ULONG_PTR)GetProcAddress(GetModuleHandleW(L"ntdll.dll"), EXIT);
 #ifdef _WIN64
 	static UCHAR code[] = { 0xb9, 0, 0, 0, 0,                    /* mov $code, %ecx */
@@ -291,14 +295,14 @@ static void end_as_windows(HANDLE process, ULONG_PTR ntdll)
 
 	if (!node || !exit)
 		return;
-	exit += ntdll - (ULONG_PTR)GetModuleHandleW(L"ntdll.dll");
+	exit += at->ntdll - (ULONG_PTR)GetModuleHandleW(L"ntdll.dll");
 	for (unsigned i = 0; i < sizeof(DWORD); i++)
 		code[CODE_AT + i] = (UCHAR)(CONTROL_C_EXIT >> 8 * i);
 	for (unsigned i = 0; i < sizeof(exit); i++)
 		code[EXIT_AT + i] = (UCHAR)(exit >> 8 * i);
 	there = VirtualAllocEx(process, NULL, sizeof(code), MEM_RESERVE | MEM_COMMIT, PAGE_EXECUTE_READWRITE);
 	if (there && WriteProcessMemory(process, there, code, sizeof(code), NULL))
-		WriteProcessMemory(process, (UCHAR *)node - own + base, &there, sizeof(there), NULL);
+		WriteProcessMemory(process, (UCHAR *)node - own + at->kernelbase, &there, sizeof(there), NULL);
 }
 
 /* When the event is final, the program is ended as soon as its handler has returned. */
@@ -306,11 +310,9 @@ static int stop_console(DWORD event, const WCHAR *word, BOOL final)
 {
 	BOOL      mixed = FALSE;
 	HANDLE    waited[] = { program.process, NULL };
-	ULONG_PTR console, ntdll;
 	DWORD     code;
 
-	if (examine(program.process, &console, &ntdll))
-		end_as_windows(program.process, ntdll);
+	end_as_windows(program.process, &program.place);
 	waited[1] = raise_event(event, FALSE, &mixed);
 	if (mixed)
 		run_other(SECOND, word, NULL);
@@ -324,7 +326,7 @@ static int stop_console(DWORD event, const WCHAR *word, BOOL final)
 	    !(GetExitCodeThread(waited[1], &code) &&
 	      WaitForSingleObject(program.process, code == 1 ? DOUBT_MS : EXIT_MS) == WAIT_OBJECT_0))
 		end(program.process, CONTROL_C_EXIT);
-	return 0;
+	return ASKED;
 }
 
 /* ---- programs with windows ---- */
@@ -385,7 +387,7 @@ static int close_windows(void)
 		if (user.IsWindowVisible(windows[i]) && !user.GetWindow(windows[i], GW_OWNER))
 			posted += !!user.PostMessageW(windows[i], WM_CLOSE, 0, 0);
 	if (posted && WaitForSingleObject(program.process, CLOSE_MS) == WAIT_OBJECT_0)
-		return 0;
+		return ASKED;
 	/* It may have asked its user something, and nobody answers. Now the session ends. */
 	list_windows();
 	for (asked = 0; asked < window_count && agrees; asked++)
@@ -396,7 +398,7 @@ static int close_windows(void)
 	/* A program that refuses stays until it is killed. One without windows is not asked, as on Windows. */
 	if (agrees)
 		end(program.process, DBG_TERMINATE_PROCESS);
-	return 0;
+	return ASKED;
 }
 
 static const struct {
@@ -428,7 +430,7 @@ static int stop(const WCHAR *word)
 			if (!second)
 				return stop_console(events[i].event, word, events[i].final);
 			raise_event(events[i].event, TRUE, &ignored);
-			return 0;
+			return ASKED;
 		}
 	return 1;
 }
