@@ -30,7 +30,8 @@ type Options struct {
 	// the orderly end, and switches address-space randomisation off.
 	Windows bool
 	// Stops are programs, with their arguments, that ask a Windows container's
-	// main process to stop, by the signal that they do it for.
+	// main process to stop, by the signal that they do it for. One that ends with
+	// another exit code than 3 has not: the main process gets the signal then.
 	Stops map[unix.Signal][]string
 	// Resize is a program, with its arguments, that tells the main process of a
 	// Windows container the size of its terminal when that has changed.

@@ -250,10 +250,11 @@ func TestSupervisedStop(t *testing.T) {
 		args []string
 		want int
 	}{
-		"asked":         {[]string{"/bin/sh", "-c", "echo; echo >&2; read line; echo $$ >/data/asked"}, 41},
-		"it fails":      {[]string{"/bin/sh", "-c", "exit 1"}, 42},
-		"it is killed":  {[]string{"/bin/sh", "-c", "kill -9 $$"}, 42},
-		"it is missing": {[]string{"/bin/none"}, 42},
+		"asked":           {[]string{"/bin/sh", "-c", "echo; echo >&2; read line; echo $$ >/data/asked; exit 3"}, 41},
+		"it says nothing": {[]string{"/bin/sh", "-c", "exit 0"}, 42},
+		"it fails":        {[]string{"/bin/sh", "-c", "exit 1"}, 42},
+		"it is killed":    {[]string{"/bin/sh", "-c", "kill -9 $$"}, 42},
+		"it is missing":   {[]string{"/bin/none"}, 42},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := supervised(t, script)
