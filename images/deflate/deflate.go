@@ -18,6 +18,9 @@ const (
 	far = 8 << 10
 	// depth is how many places are looked at for a repetition; one of good bytes is not looked behind for a better one.
 	depth, good = 4, 32
+	// patience is the number of places without a repetition after which one place more of each so many is not looked at, up to
+	// stride: what is compressed already has none.
+	patience, stride = 128, 16
 	// chunk is the number of symbols after which a new block is thought of, and header what one costs besides its symbols,
 	// in bits.
 	chunk, header = 2048, 600
@@ -43,6 +46,9 @@ var (
 )
 
 func init() {
+	for n := range products[1:] {
+		products[1+n] = float64(1+n) * math.Log2(float64(1+n))
+	}
 	base := uint16(3)
 	for i := range lengthBase {
 		if i >= 8 {
@@ -121,17 +127,23 @@ func (c *counts) add(o *counts) {
 func (c *counts) bits() float64 { return entropy(c.literal[:]) + entropy(c.distance[:]) }
 
 func entropy(counts []uint32) float64 {
-	var total, sum float64
+	var total uint32
+	var sum float64
 	for _, n := range counts {
-		if n > 0 {
-			total += float64(n)
-			sum += float64(n) * math.Log2(float64(n))
-		}
+		total += n
+		sum += timesLog2(n)
 	}
-	if total == 0 {
-		return 0
+	return timesLog2(total) - sum
+}
+
+// products are those of small numbers and their logarithms.
+var products [2 * chunk]float64
+
+func timesLog2(n uint32) float64 {
+	if int(n) < len(products) {
+		return products[n]
 	}
-	return total*math.Log2(total) - sum
+	return float64(n) * math.Log2(float64(n))
 }
 
 // An Encoder may be used again, by one goroutine at a time. Its zero value is ready.
@@ -176,6 +188,7 @@ func (e *Encoder) scan(pos int, last bool) {
 	e.tokens, e.block, e.part = e.tokens[:0], counts{}, counts{}
 	from, inBlock := pos, 0 // where the block begins in src, and how many tokens are not of the part
 	src := e.src
+	misses := 0
 	endPart := func() { // all tokens so far are in it
 		if inBlock > 0 {
 			both := e.block
@@ -193,13 +206,16 @@ func (e *Encoder) scan(pos int, last bool) {
 	for pos < len(src) {
 		length, distance := e.find(pos, depth)
 		if length < 3 {
-			e.literal(src[pos])
-			pos++
+			for end := min(pos+1+min(misses/patience, stride), len(src)); pos < end; pos++ {
+				e.literal(src[pos])
+			}
+			misses++
 			if len(e.tokens)-inBlock >= chunk {
 				endPart()
 			}
 			continue
 		}
+		misses = 0
 		known := pos + 1 // up to where places have been entered
 		for length < good && pos+1 < len(src) {
 			next, d := e.find(pos+1, depth/2)
