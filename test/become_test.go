@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/containerd/console"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -62,13 +61,5 @@ func TestBecome(t *testing.T) {
 func TestBecomeTerminal(t *testing.T) {
 	t.Parallel()
 	b := newRuntimeBox(t, "new")
-	c := b.launch(machines[1].build(t, "console.exe", "console"))
-	s := c.attach(console.WinSize{Width: 93, Height: 37})
-	s.shows(t, `console=1window=93x37`)
-	if _, err := s.Write([]byte{3}); err != nil {
-		t.Error(err)
-	}
-	if c.wait(); c.code() != 130 {
-		t.Errorf("exit code %d after Ctrl-C", c.code())
-	}
+	checkConsole(t, b.launch(machines[1].build(t, "console.exe", "console")))
 }

@@ -90,21 +90,26 @@ func (s *screen) shows(t *testing.T, pattern string) {
 	await(t, "terminal shows "+pattern, func() bool { return want.MatchString(seen()) })
 }
 
+// checkConsole launches pe/console.c at a terminal, looks at the window that it sees, and types Ctrl-C.
+func checkConsole(t *testing.T, c *call) {
+	t.Helper()
+	s := c.attach(console.WinSize{Width: 93, Height: 37})
+	s.shows(t, `console=1window=93x37`)
+	if _, err := s.Write([]byte{3}); err != nil {
+		t.Error(err)
+	}
+	if c.wait(); c.code() != 130 {
+		t.Errorf("exit code %d after Ctrl-C", c.code())
+	}
+}
+
 // TestTerminal runs programs with a terminal.
 func TestTerminal(t *testing.T) {
 	t.Parallel()
 	t.Run("window size, Ctrl-C", func(t *testing.T) {
 		t.Parallel()
 		b := newBox(t)
-		c := b.launch(b.program("console"))
-		s := c.attach(console.WinSize{Width: 93, Height: 37})
-		s.shows(t, `console=1window=93x37`)
-		if _, err := s.Write([]byte{3}); err != nil {
-			t.Error(err)
-		}
-		if c.wait(); c.code() != 130 {
-			t.Errorf("exit code %d after Ctrl-C", c.code())
-		}
+		checkConsole(t, b.launch(b.program("console")))
 	})
 	t.Run("typing", func(t *testing.T) {
 		t.Parallel()

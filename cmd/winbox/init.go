@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
@@ -15,9 +14,6 @@ import (
 	"winbox/sandbox"
 	"winbox/wine"
 )
-
-// registryGrace is how long a wineserver has to write the registry when the program has ended.
-const registryGrace = 10 * time.Second
 
 func initCommand(*globals) *cli.Command {
 	return &cli.Command{

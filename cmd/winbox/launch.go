@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -305,9 +304,7 @@ func (l *launch) runIn(template *wine.Template, signals *sandbox.Signals) (*sand
 	}
 	opt.Helpers = helpers(servers)
 	if l.prefix != nil {
-		opt.Hold = l.prefix.Hold()
-		// What the program wrote to the registry is still with the wineserver when it ends.
-		opt.StopGrace = 10 * time.Second
+		opt.Hold, opt.StopGrace = l.prefix.Hold(), registryGrace
 	}
 	return l.runSandbox(opt)
 }

@@ -21,6 +21,10 @@ import (
 	"winbox/wine"
 )
 
+// registryGrace is how long a wineserver has to write the registry when the program has ended: what that wrote to it is still
+// with the server then.
+const registryGrace = 10 * time.Second
+
 // windows turns the options of a bundle whose first argument is a Windows
 // program into those of the container that runs it. Those of others stay as they are.
 func (g *globals) windows(ctx context.Context, opt *sandbox.Options) error {
@@ -57,7 +61,7 @@ func (g *globals) windows(ctx context.Context, opt *sandbox.Options) error {
 	opt.Stops, opt.Resize, opt.Linger, opt.MemoryFiles = container.Stops, container.Resize, container.Linger, quota.MemoryFiles
 	if container.Persistent != nil {
 		// Closed when this process ends: what is left open then is process 1's.
-		opt.Hold, opt.StopGrace = container.Persistent.Hold(), 10*time.Second
+		opt.Hold, opt.StopGrace = container.Persistent.Hold(), registryGrace
 	}
 	return nil
 }
